@@ -1,0 +1,157 @@
+// A named set of vectors of one dimension: writes in order, searches over consistent snapshots.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/engine.h"
+#include "core/id.h"
+#include "core/metric.h"
+#include "core/snapshot.h"
+
+namespace vexact {
+
+inline constexpr uint32_t kMaxDimension = 65'536;
+inline constexpr uint32_t kMaxK = 10'000;
+inline constexpr uint32_t kMaxQueries = 4'096;
+inline constexpr uint32_t kMaxPageSize = 10'000;
+
+struct CollectionConfig {
+  uint32_t dimension = 0;
+  Metric metric = Metric::kCosine;
+  Normalization normalization = Normalization::kNone;
+
+  bool operator==(const CollectionConfig&) const = default;
+};
+
+// A row as a caller hands it in; both views are only read during the call.
+struct PointView {
+  IdView id;
+  std::span<const float> vector;
+};
+
+struct UpsertResult {
+  uint64_t added = 0, replaced = 0, sequence = 0;
+};
+
+struct DeleteResult {
+  uint64_t deleted = 0, missing = 0, sequence = 0;
+};
+
+struct Query {
+  std::variant<std::span<const float>, Id> target;
+  // With an id: leave that row out of the answer.
+  bool exclude_self = false;
+};
+
+struct SearchOptions {
+  uint32_t k = 10;
+  std::optional<Metric> metric;  // the collection's own when absent
+  EngineKind engine = EngineKind::kReference;
+};
+
+struct SearchResult {
+  // Keeps the rows that the hits refer to.
+  Snapshot snapshot;
+  Metric metric = Metric::kCosine;
+  uint64_t rows_compared = 0;
+  // One per query, in the order of the queries; each nearest first, equal scores by ascending id.
+  std::vector<std::vector<ScoredRow>> hits;
+};
+
+// Stored rows; `snapshot` keeps them.
+struct PointsResult {
+  Snapshot snapshot;
+  std::vector<RowRef> points;
+  // Scroll only: the id to continue after, when there are more.
+  std::optional<Id> next;
+};
+
+struct NormStatistics {
+  double min = 0, mean = 0, max = 0;
+  uint64_t unit_rows = 0, zero_rows = 0;
+};
+
+struct CollectionInfo {
+  CollectionConfig config;  // with the metric of now
+  uint64_t rows = 0, dead_rows = 0, sequence = 0;
+};
+
+struct MemoryUse {
+  uint64_t rows_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
+};
+
+// Every error is INVALID_ARGUMENT unless said otherwise, its message names the row or query (from 0), the value and the
+// limit, and nothing has changed.
+//
+// Thread safety: every method may be called from any thread. Writes are applied one after another; a search takes a
+// snapshot without a lock, is never blocked by a write, and sees each write whole or not at all.
+class Collection {
+ public:
+  // INVALID_ARGUMENT unless the dimension is in [1, kMaxDimension].
+  static absl::Status Validate(const CollectionConfig& config);
+
+  // REQUIRES: Validate(config) is OK. `workers` must outlive the collection; `name` is used in messages.
+  Collection(std::string name, const CollectionConfig& config, Workers& workers);
+
+  const std::string& name() const { return name_; }
+  uint32_t dimension() const { return config_.dimension; }
+  Normalization normalization() const { return config_.normalization; }
+
+  // Stores points, replacing those whose ids exist; all or nothing. At least one point, no id twice.
+  absl::StatusOr<UpsertResult> Upsert(std::span<const PointView> points);
+
+  // Deletes points; unknown ids are counted as missing. At least one id, none twice.
+  absl::StatusOr<DeleteResult> Delete(std::span<const IdView> ids);
+
+  // FAILED_PRECONDITION for kCosine while zero rows are stored, naming the first.
+  absl::Status SetMetric(Metric metric);
+
+  // At least one id; NOT_FOUND names the first that is not stored.
+  absl::StatusOr<PointsResult> Get(std::span<const IdView> ids) const;
+
+  // Up to `page_size` (1 to kMaxPageSize) points in id order, from the first after `after`, or from the beginning.
+  absl::StatusOr<PointsResult> Scroll(std::optional<IdView> after, uint32_t page_size) const;
+
+  // 1 to kMaxQueries queries, k from 1 to kMaxK. NOT_FOUND names a query's unknown id; FAILED_PRECONDITION for kCosine while
+  // zero rows are stored; CANCELLED and DEADLINE_EXCEEDED by `interrupt`.
+  absl::StatusOr<SearchResult> Search(std::span<const Query> queries, const SearchOptions& options,
+                                      const Interrupt& interrupt = {}) const;
+
+  CollectionInfo info() const;
+  // One pass over a number per row.
+  NormStatistics Norms() const;
+  MemoryUse memory() const;
+
+ private:
+  struct RowLocation {
+    Segment* segment;
+    uint32_t row;
+  };
+  class Index;
+
+  std::string name_;
+  CollectionConfig config_;  // as created; the metric of now is in the state
+  // Writers hold it from validation to publication.
+  std::mutex write_mutex_;
+  Published<CollectionState> state_;
+  // Id to live row. Guarded by index_mutex_, which a writer holds exclusively only while it changes the index and publishes
+  // the state, so that a reader holding it shared sees the two agree. Searches by vector never take it.
+  mutable std::shared_mutex index_mutex_;
+  std::unique_ptr<Index> index_;
+  std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];
+};
+
+}  // namespace vexact

@@ -1,0 +1,55 @@
+// What finds the top k of a query: engines behind one interface.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/interrupt.h"
+#include "core/metric.h"
+#include "core/snapshot.h"
+#include "core/top_k.h"
+#include "core/workers.h"
+
+namespace vexact {
+
+enum class EngineKind {
+  kReference,  // scores every row with the reference score: exact by definition
+  kFaiss,      // FAISS IndexFlat selects candidates in float32; they are rescored with the reference score
+};
+
+inline constexpr EngineKind kEngineKinds[] = {EngineKind::kReference, EngineKind::kFaiss};
+
+// "reference", "faiss".
+std::string_view Name(EngineKind kind);
+std::optional<EngineKind> ParseEngineKind(std::string_view name);
+
+// A query that has passed the collection's door.
+struct EngineQuery {
+  std::span<const float> vector;  // the collection's dimension
+  double dot = 0;                 // Dot(vector, vector)
+  RowRef excluded;                // a row that is not to be found; none when its segment is null
+};
+
+// One engine of one collection.
+//
+// Thread safety: Search may be called from any number of threads at once.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // The first k live rows of `state` in AnswerOrder for each query, or all of them when there are fewer: one vector per
+  // query, in the order of the queries. REQUIRES: under kCosine neither a query nor a live row is zero.
+  virtual absl::StatusOr<std::vector<std::vector<ScoredRow>>> Search(
+      const CollectionState& state, Metric metric, std::span<const EngineQuery> queries, size_t k,
+      const Interrupt& interrupt) = 0;
+};
+
+// `workers` must outlive the engine.
+std::unique_ptr<Engine> MakeReferenceEngine(Workers& workers);
+std::unique_ptr<Engine> MakeFaissEngine(Workers& workers);
+
+}  // namespace vexact

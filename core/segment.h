@@ -1,0 +1,114 @@
+// A fixed-capacity block of rows, stored by columns.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/id.h"
+
+namespace vexact {
+
+// Anonymous pages, zero-filled, 64-byte aligned (in fact page aligned), backed by huge pages where the kernel gives them.
+// Memory is taken from the machine only as it is touched.
+class Pages {
+ public:
+  Pages() = default;
+  // RESOURCE_EXHAUSTED when the address space cannot be had.
+  static absl::StatusOr<Pages> Map(size_t bytes);
+  Pages(Pages&& other) noexcept;
+  Pages& operator=(Pages&& other) noexcept;
+  ~Pages();
+
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(address_);
+  }
+
+ private:
+  void* address_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// Rows of one dimension with their ids, their own dot products and their tombstones. Rows are appended at the end and never
+// change or move; a tombstone is the sequence number of the write that ended the row.
+//
+// Thread safety: one writer at a time appends and buries. Readers may read a row at the same time once they have learned of
+// it through something that the writer published after appending it (collection.h); they see tombstones at any moment.
+class Segment {
+ public:
+  // REQUIRES: dimension and capacity >= 1. RESOURCE_EXHAUSTED when memory cannot be reserved.
+  static absl::StatusOr<std::unique_ptr<Segment>> Create(uint32_t dimension, uint32_t capacity);
+
+  uint32_t dimension() const { return dimension_; }
+  uint32_t capacity() const { return capacity_; }
+
+  // Writer: rows appended so far. Readers use the count of their snapshot instead.
+  uint32_t size() const { return size_; }
+
+  // Writer: copies a row in. REQUIRES: size() < capacity(), vector.size() == dimension(), dot == Dot(vector, vector).
+  void Append(IdView id, std::span<const float> vector, double dot);
+
+  // Writer: takes back the rows from `size` on, which no reader has learned of.
+  void Truncate(uint32_t size);
+
+  // Writer: the row is dead for every snapshot from `sequence` on.
+  void Bury(uint32_t row, uint64_t sequence) {
+    // relaxed: a reader whose snapshot is older sees it alive under either value; a newer one was published after.
+    died_.as<std::atomic<uint64_t>>()[row].store(sequence, std::memory_order_relaxed);
+  }
+
+  bool IsLive(uint32_t row, uint64_t sequence) const {
+    const uint64_t died = died_.as<std::atomic<uint64_t>>()[row].load(std::memory_order_relaxed);
+    return died == 0 || died > sequence;
+  }
+
+  // dimension() components, 64-byte aligned for row 0; rows follow one another without padding.
+  std::span<const float> vector(uint32_t row) const {
+    return {rows_.as<float>() + size_t{row} * dimension_, dimension_};
+  }
+  // Dot(vector, vector).
+  double dot(uint32_t row) const { return dots_.as<double>()[row]; }
+  // Valid as long as the segment.
+  IdView id(uint32_t row) const;
+
+  // Bytes touched by the first `rows` rows (what ids of text form take beside their column is counted whole).
+  struct Bytes {
+    uint64_t rows = 0, ids = 0, overhead = 0;
+  };
+  Bytes bytes(uint32_t rows) const;
+
+ private:
+  Segment(uint32_t dimension, uint32_t capacity) : dimension_(dimension), capacity_(capacity) {}
+  const char* StoreText(std::string_view text);
+
+  const uint32_t dimension_;
+  const uint32_t capacity_;
+  uint32_t size_ = 0;
+  Pages rows_;      // float[capacity][dimension]
+  Pages dots_;      // double[capacity]
+  Pages died_;      // atomic<uint64_t>[capacity], 0 while the row lives
+  Pages ids_;       // uint64_t[capacity]: the number, or the address of the text (2 bytes of length, then the bytes)
+  Pages id_forms_;  // uint8_t[capacity]: 1 where the id is a text
+  std::vector<std::unique_ptr<char[]>> texts_;  // blocks of kTextBlockBytes
+  size_t text_room_ = 0;                        // bytes left in texts_.back()
+  // Written by the writer, read by bytes() from any thread: a statistic, so relaxed.
+  std::atomic<uint64_t> text_bytes_{0};
+};
+
+// One row of one segment; meaningful while the segment lives.
+struct RowRef {
+  const Segment* segment = nullptr;
+  uint32_t row = 0;
+
+  bool operator==(const RowRef&) const = default;
+  std::span<const float> vector() const { return segment->vector(row); }
+  double dot() const { return segment->dot(row); }
+  IdView id() const { return segment->id(row); }
+};
+
+}  // namespace vexact
