@@ -15,8 +15,8 @@ namespace vexact {
 
 inline constexpr size_t kMaxNameLength = 128;
 
-// Thread safety: every method may be called from any thread. A collection that is dropped lives on until the last caller
-// lets go of it.
+// Thread safety: every method may be called from any thread. A collection that is dropped lives on
+// until the last caller lets go of it.
 class Catalog {
  public:
   // `workers` must outlive the catalog and its collections.
@@ -26,8 +26,9 @@ class Catalog {
     std::shared_ptr<Collection> collection;
     bool created;  // false when it existed, with the same configuration
   };
-  // INVALID_ARGUMENT: a bad name (1 to kMaxNameLength characters: a letter or digit, then letters, digits, '.', '_', '-') or
-  // configuration. ALREADY_EXISTS: it exists with another configuration; the message says which field differs.
+  // INVALID_ARGUMENT: a bad name (1 to kMaxNameLength characters: a letter or digit, then letters,
+  // digits, '.', '_', '-') or configuration. ALREADY_EXISTS: it exists with another configuration;
+  // the message says which field differs.
   absl::StatusOr<Created> Create(std::string_view name, const CollectionConfig& config);
 
   // NOT_FOUND, with the names there are.
@@ -40,6 +41,9 @@ class Catalog {
   absl::StatusOr<std::shared_ptr<Collection>> Drop(std::string_view name);
 
  private:
+  // REQUIRES: mutex_ is held.
+  absl::Status NotFound(std::string_view name) const;
+
   Workers& workers_;
   mutable std::shared_mutex mutex_;
   std::map<std::string, std::shared_ptr<Collection>, std::less<>> collections_;

@@ -93,24 +93,28 @@ struct MemoryUse {
   uint64_t rows_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
 };
 
-// Every error is INVALID_ARGUMENT unless said otherwise, its message names the row or query (from 0), the value and the
-// limit, and nothing has changed.
+// Every error is INVALID_ARGUMENT unless said otherwise, its message names the row or query (from
+// 0), the value and the limit, and nothing has changed.
 //
-// Thread safety: every method may be called from any thread. Writes are applied one after another; a search takes a
-// snapshot without a lock, is never blocked by a write, and sees each write whole or not at all.
+// Thread safety: every method may be called from any thread. Writes are applied one after another;
+// a search takes a snapshot without a lock, is never blocked by a write, and sees each write whole
+// or not at all.
 class Collection {
  public:
   // INVALID_ARGUMENT unless the dimension is in [1, kMaxDimension].
   static absl::Status Validate(const CollectionConfig& config);
 
-  // REQUIRES: Validate(config) is OK. `workers` must outlive the collection; `name` is used in messages.
+  // REQUIRES: Validate(config) is OK. `workers` must outlive the collection; `name` is used in
+  // messages.
   Collection(std::string name, const CollectionConfig& config, Workers& workers);
+  ~Collection();
 
   const std::string& name() const { return name_; }
   uint32_t dimension() const { return config_.dimension; }
   Normalization normalization() const { return config_.normalization; }
 
-  // Stores points, replacing those whose ids exist; all or nothing. At least one point, no id twice.
+  // Stores points, replacing those whose ids exist; all or nothing. At least one point, no id
+  // twice.
   absl::StatusOr<UpsertResult> Upsert(std::span<const PointView> points);
 
   // Deletes points; unknown ids are counted as missing. At least one id, none twice.
@@ -122,11 +126,13 @@ class Collection {
   // At least one id; NOT_FOUND names the first that is not stored.
   absl::StatusOr<PointsResult> Get(std::span<const IdView> ids) const;
 
-  // Up to `page_size` (1 to kMaxPageSize) points in id order, from the first after `after`, or from the beginning.
+  // Up to `page_size` (1 to kMaxPageSize) points in id order, from the first after `after`, or from
+  // the beginning.
   absl::StatusOr<PointsResult> Scroll(std::optional<IdView> after, uint32_t page_size) const;
 
-  // 1 to kMaxQueries queries, k from 1 to kMaxK. NOT_FOUND names a query's unknown id; FAILED_PRECONDITION for kCosine while
-  // zero rows are stored; CANCELLED and DEADLINE_EXCEEDED by `interrupt`.
+  // 1 to kMaxQueries queries, k from 1 to kMaxK. NOT_FOUND names a query's unknown id;
+  // FAILED_PRECONDITION for kCosine while zero rows are stored; CANCELLED and DEADLINE_EXCEEDED by
+  // `interrupt`.
   absl::StatusOr<SearchResult> Search(std::span<const Query> queries, const SearchOptions& options,
                                       const Interrupt& interrupt = {}) const;
 
@@ -142,13 +148,33 @@ class Collection {
   };
   class Index;
 
-  std::string name_;
-  CollectionConfig config_;  // as created; the metric of now is in the state
+  // Copies the rows in behind the published ones and gives `state` their parts; nothing is visible
+  // yet.
+  absl::StatusOr<std::vector<RowLocation>> Append(std::span<const PointView> points,
+                                                  std::span<const double> dots,
+                                                  CollectionState& state);
+  // The visible half of a write. REQUIRES: write_mutex_ is held.
+  UpsertResult PublishUpsert(std::span<const PointView> points, std::span<const RowLocation> rows,
+                             CollectionState state) noexcept;
+  DeleteResult PublishDelete(std::span<const IdView> ids, CollectionState state) noexcept;
+
+  // The snapshot of a search, and the rows of the queries that name one, both of the same moment.
+  absl::Status TakeSnapshot(std::span<const Query> queries, Snapshot& snapshot,
+                            std::vector<RowRef>& stored) const;
+  // The queries as engines take them; `normalized` keeps the vectors that had to be made.
+  absl::StatusOr<std::vector<EngineQuery>> Prepare(
+      std::span<const Query> queries, std::span<const RowRef> stored, Metric metric,
+      std::vector<std::vector<float>>& normalized) const;
+  absl::Status NotStored(IdView id) const;
+
+  const std::string name_;
+  const CollectionConfig config_;  // as created; the metric of now is in the state
   // Writers hold it from validation to publication.
   std::mutex write_mutex_;
   Published<CollectionState> state_;
-  // Id to live row. Guarded by index_mutex_, which a writer holds exclusively only while it changes the index and publishes
-  // the state, so that a reader holding it shared sees the two agree. Searches by vector never take it.
+  // Id to live row. Guarded by index_mutex_, which a writer holds exclusively only while it changes
+  // the index and publishes the state, so that a reader holding it shared sees the two agree.
+  // Searches by vector never take it.
   mutable std::shared_mutex index_mutex_;
   std::unique_ptr<Index> index_;
   std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];

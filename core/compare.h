@@ -9,7 +9,8 @@
 
 namespace vexact {
 
-// All in float64, from the reference dot product and squared distance. What needs a direction is absent when a vector is zero.
+// All in float64, from the reference dot product and squared distance. What needs a direction is
+// absent when a vector is zero.
 struct Comparison {
   double dot = 0;
   double norm_a = 0, norm_b = 0;
@@ -22,7 +23,8 @@ struct Comparison {
   std::vector<double> vector_projection;    // (dot / dot(b, b)) * b; empty when b is zero
 };
 
-// INVALID_ARGUMENT: lengths that differ, are 0 or above kMaxDimension; NaN or infinity (naming side and component).
+// INVALID_ARGUMENT: lengths that differ, are 0 or above kMaxDimension; NaN or infinity (naming side
+// and component).
 absl::StatusOr<Comparison> Compare(std::span<const float> a, std::span<const float> b);
 
 }  // namespace vexact

@@ -18,7 +18,8 @@ namespace vexact {
 
 enum class EngineKind {
   kReference,  // scores every row with the reference score: exact by definition
-  kFaiss,      // FAISS IndexFlat selects candidates in float32; they are rescored with the reference score
+  kFaiss,  // FAISS IndexFlat selects candidates in float32; they are rescored with the reference
+           // score
 };
 
 inline constexpr EngineKind kEngineKinds[] = {EngineKind::kReference, EngineKind::kFaiss};
@@ -41,8 +42,9 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // The first k live rows of `state` in AnswerOrder for each query, or all of them when there are fewer: one vector per
-  // query, in the order of the queries. REQUIRES: under kCosine neither a query nor a live row is zero.
+  // The first k live rows of `state` in AnswerOrder for each query, or all of them when there are
+  // fewer: one vector per query, in the order of the queries. REQUIRES: under kCosine neither a
+  // query nor a live row is zero.
   virtual absl::StatusOr<std::vector<std::vector<ScoredRow>>> Search(
       const CollectionState& state, Metric metric, std::span<const EngineQuery> queries, size_t k,
       const Interrupt& interrupt) = 0;

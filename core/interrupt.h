@@ -9,7 +9,8 @@
 
 namespace vexact {
 
-// Checked between slices of work; cheap enough for once per few hundred microseconds. Safe from any thread.
+// Checked between slices of work; cheap enough for once per few hundred microseconds. Safe from any
+// thread.
 struct Interrupt {
   std::stop_token stop;
   absl::Time deadline = absl::InfiniteFuture();

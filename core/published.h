@@ -8,20 +8,24 @@
 
 namespace vexact {
 
-// Holds the current immutable T. A reader's Ref keeps the T it took alive however often the writer publishes another.
+// Holds the current immutable T. A reader's Ref keeps the T it took alive however often the writer
+// publishes another.
 //
-// The technique is split reference counting: one 64-bit word holds the address of the current node and, in its top 16
-// bits, how many references were handed out since the last settlement; each node counts the references that were
-// returned. A node is freed when it is no longer current and the two agree.
+// The technique is split reference counting: one 64-bit word holds the address of the current node
+// and, in its top 16 bits, how many references were handed out since the last settlement; each node
+// counts the references that were returned. A node is freed when it is no longer current and the
+// two agree.
 //
-// Thread safety: Take() and ~Ref() from any thread at any time; Publish() from one thread at a time. Both are lock-free.
+// Thread safety: Take() and ~Ref() from any thread at any time; Publish() from one thread at a
+// time. Both are lock-free.
 template <typename T>
 class Published {
   struct Node {
     template <typename... Args>
     explicit Node(Args&&... args) : value(std::forward<Args>(args)...) {}
     const T value;
-    // References settled minus references returned, plus kCurrent while the node is the current one.
+    // References settled minus references returned, plus kCurrent while the node is the current
+    // one.
     std::atomic<int64_t> count{kCurrent};
   };
 
@@ -74,17 +78,19 @@ class Published {
 
   // Replaces the value; later Take() calls see the new one.
   void Publish(T next) {
-    // release: the new value before its address; acquire: the hand-outs counted in the old word before we retire it.
+    // release: the new value before its address; acquire: the hand-outs counted in the old word
+    // before we retire it.
     Retire(head_.exchange(Pack(new Node(std::move(next))), std::memory_order_acq_rel));
   }
 
  private:
   static constexpr int kAddressBits = 48;
   static constexpr uint64_t kOneTaken = uint64_t{1} << kAddressBits;
-  // Settle long before the 16 bits overflow: between a reader's increment and its settlement at most one further increment
-  // per running thread can happen.
+  // Settle long before the 16 bits overflow: between a reader's increment and its settlement at
+  // most one further increment per running thread can happen.
   static constexpr uint64_t kSettleAt = uint64_t{1} << 14;
-  // More than all references that can exist, so that the count of a current node never reaches zero.
+  // More than all references that can exist, so that the count of a current node never reaches
+  // zero.
   static constexpr int64_t kCurrent = int64_t{1} << 62;
 
   static uint64_t Pack(Node* node) { return reinterpret_cast<uintptr_t>(node); }
@@ -100,8 +106,8 @@ class Published {
     Add(Address(head), static_cast<int64_t>(Taken(head)) - kCurrent);
   }
 
-  // Moves the hand-outs counted in the word to the node. The caller holds a reference to `node`, so its address cannot be
-  // that of a later node.
+  // Moves the hand-outs counted in the word to the node. The caller holds a reference to `node`, so
+  // its address cannot be that of a later node.
   void Settle(Node* node) const {
     uint64_t head = head_.load(std::memory_order_relaxed);
     while (Address(head) == node && Taken(head) >= kSettleAt) {

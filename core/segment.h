@@ -13,8 +13,8 @@
 
 namespace vexact {
 
-// Anonymous pages, zero-filled, 64-byte aligned (in fact page aligned), backed by huge pages where the kernel gives them.
-// Memory is taken from the machine only as it is touched.
+// Anonymous pages, zero-filled, 64-byte aligned (in fact page aligned), backed by huge pages where
+// the kernel gives them. Memory is taken from the machine only as it is touched.
 class Pages {
  public:
   Pages() = default;
@@ -30,15 +30,18 @@ class Pages {
   }
 
  private:
-  void* address_ = nullptr;
-  size_t bytes_ = 0;
+  void* mapping_ = nullptr;
+  size_t mapped_bytes_ = 0;
+  void* address_ = nullptr;  // the first usable byte of the mapping
 };
 
-// Rows of one dimension with their ids, their own dot products and their tombstones. Rows are appended at the end and never
-// change or move; a tombstone is the sequence number of the write that ended the row.
+// Rows of one dimension with their ids, their own dot products and their tombstones. Rows are
+// appended at the end and never change or move; a tombstone is the sequence number of the write
+// that ended the row.
 //
-// Thread safety: one writer at a time appends and buries. Readers may read a row at the same time once they have learned of
-// it through something that the writer published after appending it (collection.h); they see tombstones at any moment.
+// Thread safety: one writer at a time appends and buries. Readers may read a row at the same time
+// once they have learned of it through something that the writer published after appending it
+// (collection.h); they see tombstones at any moment.
 class Segment {
  public:
   // REQUIRES: dimension and capacity >= 1. RESOURCE_EXHAUSTED when memory cannot be reserved.
@@ -50,7 +53,8 @@ class Segment {
   // Writer: rows appended so far. Readers use the count of their snapshot instead.
   uint32_t size() const { return size_; }
 
-  // Writer: copies a row in. REQUIRES: size() < capacity(), vector.size() == dimension(), dot == Dot(vector, vector).
+  // Writer: copies a row in. REQUIRES: size() < capacity(), vector.size() == dimension(), dot ==
+  // Dot(vector, vector).
   void Append(IdView id, std::span<const float> vector, double dot);
 
   // Writer: takes back the rows from `size` on, which no reader has learned of.
@@ -58,7 +62,8 @@ class Segment {
 
   // Writer: the row is dead for every snapshot from `sequence` on.
   void Bury(uint32_t row, uint64_t sequence) {
-    // relaxed: a reader whose snapshot is older sees it alive under either value; a newer one was published after.
+    // relaxed: a reader whose snapshot is older sees it alive under either value; a newer one was
+    // published after.
     died_.as<std::atomic<uint64_t>>()[row].store(sequence, std::memory_order_relaxed);
   }
 
@@ -76,7 +81,8 @@ class Segment {
   // Valid as long as the segment.
   IdView id(uint32_t row) const;
 
-  // Bytes touched by the first `rows` rows (what ids of text form take beside their column is counted whole).
+  // Bytes touched by the first `rows` rows (what ids of text form take beside their column is
+  // counted whole).
   struct Bytes {
     uint64_t rows = 0, ids = 0, overhead = 0;
   };
@@ -89,11 +95,12 @@ class Segment {
   const uint32_t dimension_;
   const uint32_t capacity_;
   uint32_t size_ = 0;
-  Pages rows_;      // float[capacity][dimension]
-  Pages dots_;      // double[capacity]
-  Pages died_;      // atomic<uint64_t>[capacity], 0 while the row lives
-  Pages ids_;       // uint64_t[capacity]: the number, or the address of the text (2 bytes of length, then the bytes)
-  Pages id_forms_;  // uint8_t[capacity]: 1 where the id is a text
+  Pages rows_;  // float[capacity][dimension]
+  Pages dots_;  // double[capacity]
+  Pages died_;  // atomic<uint64_t>[capacity], 0 while the row lives
+  Pages ids_;   // uint64_t[capacity]: the number, or the address of the text (2 bytes of length,
+                // then the bytes)
+  Pages id_forms_;                              // uint8_t[capacity]: 1 where the id is a text
   std::vector<std::unique_ptr<char[]>> texts_;  // blocks of kTextBlockBytes
   size_t text_room_ = 0;                        // bytes left in texts_.back()
   // Written by the writer, read by bytes() from any thread: a statistic, so relaxed.

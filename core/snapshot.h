@@ -13,20 +13,20 @@
 
 namespace vexact {
 
-// What one write publishes. Rows at or beyond a segment's count, and tombstones with a later sequence number, belong to
-// later states and are not part of this one.
+// What one write publishes. Rows at or beyond a segment's count, and tombstones with a later
+// sequence number, belong to later states and are not part of this one.
 struct CollectionState {
   struct Part {
     std::shared_ptr<Segment> segment;
     uint32_t rows = 0;
   };
-  std::vector<Part> parts;
+  std::vector<Part> parts = {};
   uint64_t sequence = 0;
   uint64_t live_rows = 0;
   uint64_t dead_rows = 0;
   Metric metric = Metric::kCosine;
   // The least id among live rows whose every component is zero.
-  std::optional<Id> first_zero_row;
+  std::optional<Id> first_zero_row = std::nullopt;
 
   bool IsLive(const RowRef& ref) const { return ref.segment->IsLive(ref.row, sequence); }
 };

@@ -28,8 +28,8 @@ class AnswerOrder {
   Metric metric_;
 };
 
-// Keeps the k first rows in AnswerOrder of all that are offered, in O(log k) each, and in O(1) for a row that is not among
-// them. Not thread-safe.
+// Keeps the k first rows in AnswerOrder of all that are offered, in O(log k) each, and in O(1) for
+// a row that is not among them. Not thread-safe.
 class TopK {
  public:
   TopK(Metric metric, size_t k) : before_(metric), k_(k) {}

@@ -1,0 +1,528 @@
+#include "core/collection.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <shared_mutex>
+
+#include "absl/strings/str_format.h"
+#include "core/reference_score.h"
+#include "core/validate.h"
+
+namespace vexact {
+namespace {
+
+// Bytes of raw rows in a full-sized segment: large enough that a scan of many segments is a scan of
+// memory, small enough that rewriting one is short.
+constexpr size_t kSegmentBytes = size_t{64} << 20;
+constexpr uint32_t kMinSegmentRows = 32;
+constexpr uint32_t kMaxSegmentRows = 65'536;
+// A collection's first segment; each further one is as large as all before it, up to the full size.
+constexpr uint32_t kFirstSegmentRows = 1'024;
+
+uint32_t NextSegmentRows(uint32_t dimension, uint64_t rows) {
+  const size_t full = std::clamp<size_t>(kSegmentBytes / (sizeof(float) * dimension),
+                                         kMinSegmentRows, kMaxSegmentRows);
+  return static_cast<uint32_t>(
+      std::min<uint64_t>(full, std::max<uint64_t>(rows, kFirstSegmentRows)));
+}
+
+// The first id that occurs twice, as a pair of positions (earlier, later).
+std::optional<std::pair<size_t, size_t>> FindDuplicate(size_t n, auto&& id) {
+  size_t ascending = 1;
+  while (ascending < n && id(ascending - 1) < id(ascending)) ++ascending;
+  if (ascending >= n) return std::nullopt;
+  std::vector<size_t> order(n);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const IdView ida = id(a);
+    const IdView idb = id(b);
+    return ida < idb || (ida == idb && a < b);
+  });
+  std::optional<std::pair<size_t, size_t>> first;
+  for (size_t i = 1; i < n; ++i) {
+    if (id(order[i - 1]) == id(order[i]) && (!first || order[i] < first->second)) {
+      first = {order[i - 1], order[i]};
+    }
+  }
+  return first;
+}
+
+absl::Status ValidateIds(std::string_view what, size_t n, auto&& id) {
+  for (size_t i = 0; i < n; ++i) {
+    if (absl::Status status = ValidateId(id(i)); !status.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s %d: %s", what, i, std::string(status.message())));
+    }
+  }
+  if (const auto twice = FindDuplicate(n, id)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s %d: id %s occurs already at %s %d; an id may occur once in a request",
+                        what, twice->second, Describe(id(twice->second)), what, twice->first));
+  }
+  return absl::OkStatus();
+}
+
+// A vector before it is stored or searched for: what is wrong with it, and its own dot product.
+absl::StatusOr<double> CheckVector(const std::string& what, std::span<const float> vector,
+                                   const std::string& collection, const CollectionConfig& config) {
+  if (vector.size() != config.dimension) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s has %d components; collection \"%s\" has %d dimensions", what,
+                        vector.size(), collection, config.dimension));
+  }
+  if (absl::Status status = ValidateFinite(what, vector); !status.ok()) return status;
+  const double dot = Dot(vector, vector);
+  if (config.normalization == Normalization::kL2 && dot == 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s is a zero vector, which cannot be L2-normalised; collection \"%s\" normalises", what,
+        collection));
+  }
+  if (config.normalization == Normalization::kRequireUnit &&
+      std::abs(std::sqrt(dot) - 1) > kUnitTolerance) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s has norm %.6g; collection \"%s\" requires a norm of 1 within %g", what,
+                        std::sqrt(dot), collection, kUnitTolerance));
+  }
+  return dot;
+}
+
+absl::Status ZeroUnderCosine(std::string_view what) {
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s is a zero vector, which has no direction under cosine", what));
+}
+
+absl::Status CheckCosineAllowed(const CollectionState& state, const std::string& collection) {
+  if (!state.first_zero_row) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("collection \"%s\" stores a zero vector under id %s, which has no direction "
+                      "under cosine; delete "
+                      "or replace it first",
+                      collection, Describe(View(*state.first_zero_row))));
+}
+
+}  // namespace
+
+// Which live row an id names, and which of them are zero.
+class Collection::Index {
+ public:
+  std::optional<RowLocation> Find(IdView id) const {
+    if (const auto* number = std::get_if<uint64_t>(&id)) return Lookup(numbers_, *number);
+    return Lookup(texts_, std::get<std::string_view>(id));
+  }
+
+  // The row that the id named before.
+  std::optional<RowLocation> Set(IdView id, RowLocation row, bool is_zero) {
+    if (is_zero) {
+      zero_rows_.insert(Own(id));
+    } else if (!zero_rows_.empty()) {
+      zero_rows_.erase(Own(id));
+    }
+    if (const auto* number = std::get_if<uint64_t>(&id)) return Exchange(numbers_, *number, row);
+    const auto text = std::get<std::string_view>(id);
+    const size_t texts = texts_.size();
+    auto previous = Exchange(texts_, std::string(text), row);
+    if (texts_.size() > texts) text_bytes_ += TextBytes(text);
+    return previous;
+  }
+
+  // The row that the id named.
+  std::optional<RowLocation> Remove(IdView id) {
+    if (!zero_rows_.empty()) zero_rows_.erase(Own(id));
+    if (const auto* number = std::get_if<uint64_t>(&id)) return Extract(numbers_, *number);
+    const auto text = std::get<std::string_view>(id);
+    auto removed = Extract(texts_, text);
+    if (removed) text_bytes_ -= TextBytes(text);
+    return removed;
+  }
+
+  std::optional<Id> first_zero_row() const {
+    if (zero_rows_.empty()) return std::nullopt;
+    return *zero_rows_.begin();
+  }
+
+  // Calls `visit(row)` in id order from the first id after `after`, until it returns false.
+  template <typename Visit>
+  void VisitAfter(std::optional<IdView> after, Visit visit) const {
+    auto number = numbers_.begin();
+    auto text = texts_.begin();
+    if (after) {
+      if (const auto* last = std::get_if<uint64_t>(&*after)) {
+        number = numbers_.upper_bound(*last);
+      } else {
+        number = numbers_.end();
+        text = texts_.upper_bound(std::get<std::string_view>(*after));
+      }
+    }
+    for (; number != numbers_.end(); ++number) {
+      if (!visit(number->second)) return;
+    }
+    for (; text != texts_.end(); ++text) {
+      if (!visit(text->second)) return;
+    }
+  }
+
+  // An estimate: the nodes of a B-tree are about three quarters full.
+  uint64_t bytes() const {
+    const uint64_t entries = numbers_.size() * (sizeof(uint64_t) + sizeof(RowLocation)) +
+                             texts_.size() * (sizeof(std::string) + sizeof(RowLocation));
+    return entries * 4 / 3 + text_bytes_ + zero_rows_.size() * sizeof(Id);
+  }
+
+ private:
+  template <typename Key>
+  using Map = absl::btree_map<Key, RowLocation, std::less<>>;
+
+  // What a string keeps outside of itself.
+  static uint64_t TextBytes(std::string_view text) {
+    constexpr size_t kInside = 15;
+    return text.size() > kInside ? text.size() + 1 : 0;
+  }
+
+  template <typename Key>
+  static std::optional<RowLocation> Lookup(const Map<Key>& map, const auto& key) {
+    const auto found = map.find(key);
+    if (found == map.end()) return std::nullopt;
+    return found->second;
+  }
+
+  template <typename Key>
+  static std::optional<RowLocation> Exchange(Map<Key>& map, Key key, RowLocation row) {
+    const auto [entry, inserted] = map.try_emplace(std::move(key), row);
+    if (inserted) return std::nullopt;
+    return std::exchange(entry->second, row);
+  }
+
+  template <typename Key>
+  static std::optional<RowLocation> Extract(Map<Key>& map, const auto& key) {
+    const auto found = map.find(key);
+    if (found == map.end()) return std::nullopt;
+    const RowLocation row = found->second;
+    map.erase(found);
+    return row;
+  }
+
+  Map<uint64_t> numbers_;
+  Map<std::string> texts_;
+  absl::btree_set<Id> zero_rows_;
+  uint64_t text_bytes_ = 0;
+};
+
+absl::Status Collection::Validate(const CollectionConfig& config) {
+  if (config.dimension == 0 || config.dimension > kMaxDimension) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("dimension is %d; it must be 1 to %d", config.dimension, kMaxDimension));
+  }
+  return absl::OkStatus();
+}
+
+Collection::Collection(std::string name, const CollectionConfig& config, Workers& workers)
+    : name_(std::move(name)),
+      config_(config),
+      state_(CollectionState{.metric = config.metric}),
+      index_(std::make_unique<Index>()) {
+  engines_[static_cast<size_t>(EngineKind::kReference)] = MakeReferenceEngine(workers);
+  engines_[static_cast<size_t>(EngineKind::kFaiss)] = MakeFaissEngine(workers);
+}
+
+Collection::~Collection() = default;
+
+absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> points) {
+  if (points.empty())
+    return absl::InvalidArgumentError("the request has no points; it needs at least 1");
+  if (absl::Status status =
+          ValidateIds("row", points.size(), [&](size_t i) { return points[i].id; });
+      !status.ok()) {
+    return status;
+  }
+  std::vector<double> dots(points.size());
+  for (size_t i = 0; i < points.size(); ++i) {
+    const auto dot = CheckVector(absl::StrFormat("row %d", i), points[i].vector, name_, config_);
+    if (!dot.ok()) return dot.status();
+    dots[i] = *dot;
+  }
+  std::lock_guard writing(write_mutex_);
+  CollectionState state = *state_.Take();
+  if (state.metric == Metric::kCosine) {
+    for (size_t i = 0; i < points.size(); ++i) {
+      if (dots[i] == 0) return ZeroUnderCosine(absl::StrFormat("row %d", i));
+    }
+  }
+  const auto rows = Append(points, dots, state);
+  if (!rows.ok()) return rows.status();
+  return PublishUpsert(points, *rows, std::move(state));
+}
+
+absl::StatusOr<std::vector<Collection::RowLocation>> Collection::Append(
+    std::span<const PointView> points, std::span<const double> dots, CollectionState& state) {
+  const size_t parts_before = state.parts.size();
+  const uint32_t rows_before = parts_before == 0 ? 0 : state.parts.back().rows;
+  std::vector<RowLocation> rows;
+  rows.reserve(points.size());
+  std::vector<float> normal(config_.normalization == Normalization::kL2 ? config_.dimension : 0);
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (state.parts.empty() || state.parts.back().rows == state.parts.back().segment->capacity()) {
+      auto segment = Segment::Create(
+          config_.dimension,
+          NextSegmentRows(config_.dimension, state.live_rows + state.dead_rows + i));
+      if (!segment.ok()) {
+        // What was appended was never published; take it back.
+        if (parts_before > 0) state.parts[parts_before - 1].segment->Truncate(rows_before);
+        return segment.status();
+      }
+      state.parts.push_back({*std::move(segment), 0});
+    }
+    CollectionState::Part& part = state.parts.back();
+    std::span<const float> vector = points[i].vector;
+    double dot = dots[i];
+    if (!normal.empty()) {
+      L2Normalize(vector, dot, normal);
+      vector = normal;
+      dot = Dot(vector, vector);
+    }
+    part.segment->Append(points[i].id, vector, dot);
+    rows.push_back({part.segment.get(), part.rows++});
+  }
+  return rows;
+}
+
+// noexcept: the index and the state must change together. Running out of memory half-way ends the
+// process rather than leave a collection that contradicts itself.
+UpsertResult Collection::PublishUpsert(std::span<const PointView> points,
+                                       std::span<const RowLocation> rows,
+                                       CollectionState state) noexcept {
+  UpsertResult result{.sequence = ++state.sequence};
+  std::unique_lock indexing(index_mutex_);
+  for (size_t i = 0; i < points.size(); ++i) {
+    const bool is_zero = rows[i].segment->dot(rows[i].row) == 0;
+    const auto previous = index_->Set(points[i].id, rows[i], is_zero);
+    if (previous) previous->segment->Bury(previous->row, state.sequence);
+    ++(previous ? result.replaced : result.added);
+  }
+  state.live_rows += result.added;
+  state.dead_rows += result.replaced;
+  state.first_zero_row = index_->first_zero_row();
+  state_.Publish(std::move(state));
+  return result;
+}
+
+absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
+  if (ids.empty()) return absl::InvalidArgumentError("the request has no ids; it needs at least 1");
+  if (absl::Status status = ValidateIds("id number", ids.size(), [&](size_t i) { return ids[i]; });
+      !status.ok()) {
+    return status;
+  }
+  std::lock_guard writing(write_mutex_);
+  return PublishDelete(ids, *state_.Take());
+}
+
+// noexcept: as PublishUpsert.
+DeleteResult Collection::PublishDelete(std::span<const IdView> ids,
+                                       CollectionState state) noexcept {
+  DeleteResult result;
+  std::unique_lock indexing(index_mutex_);
+  for (const IdView id : ids) {
+    const auto removed = index_->Remove(id);
+    if (removed) removed->segment->Bury(removed->row, state.sequence + 1);
+    ++(removed ? result.deleted : result.missing);
+  }
+  if (result.deleted > 0) {
+    ++state.sequence;
+    state.live_rows -= result.deleted;
+    state.dead_rows += result.deleted;
+    state.first_zero_row = index_->first_zero_row();
+    result.sequence = state.sequence;
+    state_.Publish(std::move(state));
+  } else {
+    result.sequence = state.sequence;
+  }
+  return result;
+}
+
+absl::Status Collection::SetMetric(Metric metric) {
+  std::lock_guard writing(write_mutex_);
+  CollectionState state = *state_.Take();
+  if (state.metric == metric) return absl::OkStatus();
+  if (metric == Metric::kCosine) {
+    if (absl::Status status = CheckCosineAllowed(state, name_); !status.ok()) return status;
+  }
+  state.metric = metric;
+  ++state.sequence;
+  state_.Publish(std::move(state));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PointsResult> Collection::Get(std::span<const IdView> ids) const {
+  if (ids.empty()) return absl::InvalidArgumentError("the request has no ids; it needs at least 1");
+  PointsResult result;
+  result.points.reserve(ids.size());
+  std::shared_lock lock(index_mutex_);
+  result.snapshot = state_.Take();
+  for (const IdView id : ids) {
+    const auto row = index_->Find(id);
+    if (!row) return NotStored(id);
+    result.points.push_back({row->segment, row->row});
+  }
+  return result;
+}
+
+absl::StatusOr<PointsResult> Collection::Scroll(std::optional<IdView> after,
+                                                uint32_t page_size) const {
+  if (page_size == 0 || page_size > kMaxPageSize) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("page_size is %d; it must be 1 to %d", page_size, kMaxPageSize));
+  }
+  PointsResult result;
+  std::shared_lock lock(index_mutex_);
+  result.snapshot = state_.Take();
+  index_->VisitAfter(after, [&](const RowLocation& row) {
+    if (result.points.size() == page_size) {
+      result.next = Own(result.points.back().id());
+      return false;
+    }
+    result.points.push_back({row.segment, row.row});
+    return true;
+  });
+  return result;
+}
+
+absl::StatusOr<SearchResult> Collection::Search(std::span<const Query> queries,
+                                                const SearchOptions& options,
+                                                const Interrupt& interrupt) const {
+  if (queries.empty() || queries.size() > kMaxQueries) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "the request has %d queries; it must have 1 to %d", queries.size(), kMaxQueries));
+  }
+  if (options.k == 0 || options.k > kMaxK) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("k is %d; it must be 1 to %d", options.k, kMaxK));
+  }
+  SearchResult result;
+  std::vector<RowRef> stored;
+  if (absl::Status status = TakeSnapshot(queries, result.snapshot, stored); !status.ok()) {
+    return status;
+  }
+  const CollectionState& state = *result.snapshot;
+  result.metric = options.metric.value_or(state.metric);
+  if (result.metric == Metric::kCosine) {
+    if (absl::Status status = CheckCosineAllowed(state, name_); !status.ok()) return status;
+  }
+  std::vector<std::vector<float>> normalized;
+  const auto prepared = Prepare(queries, stored, result.metric, normalized);
+  if (!prepared.ok()) return prepared.status();
+  if (absl::Status status = interrupt.Check(); !status.ok()) return status;
+  auto hits = engines_[static_cast<size_t>(options.engine)]->Search(state, result.metric, *prepared,
+                                                                    options.k, interrupt);
+  if (!hits.ok()) return hits.status();
+  result.hits = *std::move(hits);
+  result.rows_compared = state.live_rows;
+  return result;
+}
+
+absl::Status Collection::TakeSnapshot(std::span<const Query> queries, Snapshot& snapshot,
+                                      std::vector<RowRef>& stored) const {
+  const bool by_id = std::any_of(queries.begin(), queries.end(), [](const Query& query) {
+    return std::holds_alternative<Id>(query.target);
+  });
+  stored.resize(queries.size());
+  if (!by_id) {
+    snapshot = state_.Take();
+    return absl::OkStatus();
+  }
+  std::shared_lock lock(index_mutex_);
+  snapshot = state_.Take();
+  for (size_t i = 0; i < queries.size(); ++i) {
+    const Id* id = std::get_if<Id>(&queries[i].target);
+    if (id == nullptr) continue;
+    const auto row = index_->Find(View(*id));
+    if (!row) {
+      return absl::NotFoundError(
+          absl::StrFormat("query %d: %s", i, std::string(NotStored(View(*id)).message())));
+    }
+    stored[i] = {row->segment, row->row};
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<EngineQuery>> Collection::Prepare(
+    std::span<const Query> queries, std::span<const RowRef> stored, Metric metric,
+    std::vector<std::vector<float>>& normalized) const {
+  std::vector<EngineQuery> prepared(queries.size());
+  for (size_t i = 0; i < queries.size(); ++i) {
+    EngineQuery& query = prepared[i];
+    if (stored[i].segment != nullptr) {
+      query.vector = stored[i].vector();
+      query.dot = stored[i].dot();
+      if (queries[i].exclude_self) query.excluded = stored[i];
+      continue;
+    }
+    const std::string what = absl::StrFormat("query %d", i);
+    if (queries[i].exclude_self) {
+      return absl::InvalidArgumentError(
+          what + " has exclude_self but names no id; only a stored row can be left out");
+    }
+    query.vector = std::get<std::span<const float>>(queries[i].target);
+    const auto dot = CheckVector(what, query.vector, name_, config_);
+    if (!dot.ok()) return dot.status();
+    query.dot = *dot;
+    if (metric == Metric::kCosine && query.dot == 0) return ZeroUnderCosine(what);
+    if (config_.normalization == Normalization::kL2) {
+      std::vector<float>& normal = normalized.emplace_back(query.vector.size());
+      L2Normalize(query.vector, query.dot, normal);
+      query.vector = normal;
+      query.dot = Dot(normal, normal);
+    }
+  }
+  return prepared;
+}
+
+absl::Status Collection::NotStored(IdView id) const {
+  return absl::NotFoundError(absl::StrFormat("no id %s in collection \"%s\"", Describe(id), name_));
+}
+
+CollectionInfo Collection::info() const {
+  const Snapshot state = state_.Take();
+  CollectionInfo info{.config = config_,
+                      .rows = state->live_rows,
+                      .dead_rows = state->dead_rows,
+                      .sequence = state->sequence};
+  info.config.metric = state->metric;
+  return info;
+}
+
+NormStatistics Collection::Norms() const {
+  const Snapshot state = state_.Take();
+  NormStatistics norms;
+  if (state->live_rows == 0) return norms;
+  norms.min = std::numeric_limits<double>::infinity();
+  double sum = 0;
+  for (const CollectionState::Part& part : state->parts) {
+    for (uint32_t row = 0; row < part.rows; ++row) {
+      if (!part.segment->IsLive(row, state->sequence)) continue;
+      const double norm = std::sqrt(part.segment->dot(row));
+      norms.min = std::min(norms.min, norm);
+      norms.max = std::max(norms.max, norm);
+      sum += norm;
+      norms.unit_rows += std::abs(norm - 1) <= kUnitTolerance ? 1 : 0;
+      norms.zero_rows += norm == 0 ? 1 : 0;
+    }
+  }
+  norms.mean = sum / static_cast<double>(state->live_rows);
+  return norms;
+}
+
+MemoryUse Collection::memory() const {
+  std::shared_lock lock(index_mutex_);
+  const Snapshot state = state_.Take();
+  MemoryUse use;
+  use.ids_bytes = index_->bytes();
+  for (const CollectionState::Part& part : state->parts) {
+    const Segment::Bytes bytes = part.segment->bytes(part.rows);
+    use.rows_bytes += bytes.rows;
+    use.ids_bytes += bytes.ids;
+    use.overhead_bytes += bytes.overhead;
+  }
+  return use;
+}
+
+}  // namespace vexact

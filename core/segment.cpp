@@ -1,0 +1,126 @@
+#include "core/segment.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+
+namespace vexact {
+namespace {
+
+constexpr size_t kHugePageBytes = size_t{2} << 20;
+constexpr size_t kTextBlockBytes = size_t{64} << 10;
+
+}  // namespace
+
+absl::StatusOr<Pages> Pages::Map(size_t bytes) {
+  // Room to start at a huge page's boundary; untouched pages cost address space only.
+  const bool huge = bytes >= kHugePageBytes;
+  const size_t mapped = bytes + (huge ? kHugePageBytes : 0);
+  void* address = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("cannot reserve %d bytes of memory: %s", bytes, std::strerror(errno)));
+  }
+  Pages pages;
+  pages.mapping_ = address;
+  pages.mapped_bytes_ = mapped;
+  pages.address_ = address;
+  if (huge) {
+    const auto start = reinterpret_cast<uintptr_t>(address);
+    pages.address_ = reinterpret_cast<void*>((start + kHugePageBytes - 1) & ~(kHugePageBytes - 1));
+    // Only advice: without huge pages everything works, a little slower.
+    (void)madvise(pages.address_, bytes, MADV_HUGEPAGE);
+  }
+  return pages;
+}
+
+Pages::Pages(Pages&& other) noexcept
+    : mapping_(std::exchange(other.mapping_, nullptr)),
+      mapped_bytes_(std::exchange(other.mapped_bytes_, 0)),
+      address_(std::exchange(other.address_, nullptr)) {}
+
+Pages& Pages::operator=(Pages&& other) noexcept {
+  std::swap(mapping_, other.mapping_);
+  std::swap(mapped_bytes_, other.mapped_bytes_);
+  std::swap(address_, other.address_);
+  return *this;
+}
+
+Pages::~Pages() {
+  if (mapping_ != nullptr) munmap(mapping_, mapped_bytes_);
+}
+
+absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(uint32_t dimension, uint32_t capacity) {
+  std::unique_ptr<Segment> segment(new Segment(dimension, capacity));
+  const std::pair<Pages*, size_t> columns[] = {
+      {&segment->rows_, sizeof(float) * dimension},     {&segment->dots_, sizeof(double)},
+      {&segment->died_, sizeof(std::atomic<uint64_t>)}, {&segment->ids_, sizeof(uint64_t)},
+      {&segment->id_forms_, sizeof(uint8_t)},
+  };
+  for (const auto& [column, row_bytes] : columns) {
+    auto pages = Pages::Map(row_bytes * capacity);
+    if (!pages.ok()) return pages.status();
+    *column = *std::move(pages);
+  }
+  return segment;
+}
+
+void Segment::Append(IdView id, std::span<const float> vector, double dot) {
+  std::copy(vector.begin(), vector.end(), rows_.as<float>() + size_t{size_} * dimension_);
+  dots_.as<double>()[size_] = dot;
+  if (const auto* text = std::get_if<std::string_view>(&id)) {
+    ids_.as<uint64_t>()[size_] = reinterpret_cast<uintptr_t>(StoreText(*text));
+    id_forms_.as<uint8_t>()[size_] = 1;
+  } else {
+    ids_.as<uint64_t>()[size_] = std::get<uint64_t>(id);
+    id_forms_.as<uint8_t>()[size_] = 0;
+  }
+  ++size_;
+}
+
+void Segment::Truncate(uint32_t size) {
+  // The bytes of text ids stay behind in their block: a refused write is rare, and the block is the
+  // segment's anyway.
+  size_ = size;
+}
+
+const char* Segment::StoreText(std::string_view text) {
+  const auto length = static_cast<uint16_t>(text.size());
+  const size_t bytes = sizeof(length) + text.size();
+  if (bytes > text_room_) {
+    texts_.push_back(std::make_unique<char[]>(kTextBlockBytes));
+    text_room_ = kTextBlockBytes;
+    text_bytes_.fetch_add(kTextBlockBytes, std::memory_order_relaxed);
+  }
+  char* stored = texts_.back().get() + (kTextBlockBytes - text_room_);
+  std::memcpy(stored, &length, sizeof(length));
+  std::memcpy(stored + sizeof(length), text.data(), text.size());
+  text_room_ -= bytes;
+  return stored;
+}
+
+IdView Segment::id(uint32_t row) const {
+  const uint64_t value = ids_.as<uint64_t>()[row];
+  if (id_forms_.as<uint8_t>()[row] == 0) return value;
+  const char* stored = reinterpret_cast<const char*>(static_cast<uintptr_t>(value));
+  uint16_t length;
+  std::memcpy(&length, stored, sizeof(length));
+  return std::string_view(stored + sizeof(length), length);
+}
+
+Segment::Bytes Segment::bytes(uint32_t rows) const {
+  return {
+      .rows = sizeof(float) * dimension_ * rows,
+      .ids =
+          (sizeof(uint64_t) + sizeof(uint8_t)) * rows + text_bytes_.load(std::memory_order_relaxed),
+      .overhead = (sizeof(double) + sizeof(uint64_t)) * rows,
+  };
+}
+
+}  // namespace vexact
