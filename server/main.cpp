@@ -1,1 +1,115 @@
-int main() { return 0; }
+// vexactd: reads its configuration, serves until it is told to stop, and says so in the log.
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/kernel/kernel.h"
+#include "server/config.h"
+#include "server/log.h"
+#include "server/server.h"
+#include "server/version.h"
+
+namespace vexact::server {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+int Fail(int exit_status, const std::string& message) {
+  std::fprintf(stderr, "error: %s\n", message.c_str());
+  return exit_status;
+}
+
+std::optional<std::string> Variable(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  if (value == nullptr) return std::nullopt;
+  return value;
+}
+
+void WarnOfUnknownVariables() {
+  std::vector<std::string> names;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text(*entry);
+    names.push_back(text.substr(0, text.find('=')));
+  }
+  for (const std::string& name : UnknownVariables(names)) {
+    spdlog::warn("unknown_variable name={} message=\"no option has this name; see --help\"", name);
+  }
+}
+
+// The signals that stop the server are blocked in every thread and taken by WaitForStop alone.
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+void BlockStopSignals() {
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // A reader of the log that goes away must not take the server with it.
+  signal(SIGPIPE, SIG_IGN);
+}
+
+// Returns after the first signal. From then on a second one has its default effect: it ends the
+// process at once.
+int WaitForStop() {
+  const sigset_t signals = StopSignals();
+  int received = 0;
+  sigwait(&signals, &received);
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  return received;
+}
+
+void LogReady(const Config& config, const std::string& address) {
+  spdlog::info(
+      "ready version={} isa={} listen={} threads={} engine={} max_message_bytes={} "
+      "drain_seconds={} log_level={} config={} collections=0 rows=0 storage=memory",
+      kVersion, ActiveKernel().isa, address, config.threads, Name(config.engine),
+      config.max_message_bytes, config.drain_seconds, config.log_level,
+      config.file.empty() ? "none" : LogValue(config.file));
+}
+
+int Serve(const Config& config) {
+  BlockStopSignals();
+  StartLog(config.log_level);
+  WarnOfUnknownVariables();
+  const auto server = Server::Start(config);
+  if (!server.ok()) return Fail(kExitFailure, std::string(server.status().message()));
+  LogReady(config, (*server)->address());
+  const int signal = WaitForStop();
+  const Admission::Drained drained = (*server)->Drain();
+  spdlog::info("stopped signal={} drained={} cancelled={}", signal == SIGINT ? "SIGINT" : "SIGTERM",
+               drained.finished, drained.remaining);
+  return EXIT_SUCCESS;
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  const auto read = ReadConfig(arguments, Variable);
+  if (!read.ok()) return Fail(kExitUsage, std::string(read.status().message()));
+  if (const auto* information = std::get_if<Information>(&*read)) {
+    std::fputs(information->text.c_str(), stdout);
+    return EXIT_SUCCESS;
+  }
+  return Serve(std::get<Config>(*read));
+}
+
+}  // namespace
+}  // namespace vexact::server
+
+int main(int argc, char** argv) {
+  try {
+    return vexact::server::Main({argv + 1, argv + argc});
+  } catch (const std::exception& error) {
+    return vexact::server::Fail(vexact::server::kExitFailure, error.what());
+  }
+}

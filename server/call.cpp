@@ -1,0 +1,142 @@
+#include "server/call.h"
+
+#include <google/protobuf/message.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+#include <grpcpp/support/proto_buffer_writer.h>
+#include <spdlog/spdlog.h>
+
+#include <exception>
+#include <new>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "server/log.h"
+
+namespace vexact::server {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Answers are written in blocks of at most this.
+constexpr int kWriteBlockBytes = 1 << 20;
+
+// Owns itself: gRPC calls OnDone once, after everything else.
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  UnaryCall(ServiceContext& context, const grpc::CallbackServerContext& call,
+            std::string_view method, std::function<absl::Status(const CallInfo&)> handler)
+      : context_(context),
+        call_(call),
+        method_(method),
+        handler_(std::move(handler)),
+        info_{.arrival = Clock::now(),
+              .interrupt = {.stop = stop_.get_token(), .deadline = DeadlineOf(call)}} {}
+
+  void Start() {
+    absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
+    if (!ticket.ok()) return End(ticket.status());
+    ticket_ = *std::move(ticket);
+    context_.threads.Run([this] { End(CarryOut()); });
+  }
+
+ private:
+  absl::Status CarryOut() {
+    if (absl::Status status = info_.interrupt.Check(); !status.ok()) return status;
+    return RunGuarded([this] { return handler_(info_); });
+  }
+
+  // The last act: gRPC may have destroyed this when Finish returns.
+  void End(const absl::Status& status) {
+    if (!status.ok()) LogFailure(method_, call_, info_.arrival, status);
+    Finish(ToGrpc(status));
+  }
+
+  void OnCancel() override { stop_.request_stop(); }
+  void OnDone() override { delete this; }
+
+  ServiceContext& context_;
+  const grpc::CallbackServerContext& call_;
+  const std::string_view method_;
+  const std::function<absl::Status(const CallInfo&)> handler_;
+  std::stop_source stop_;
+  const CallInfo info_;
+  Admission::Ticket ticket_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* StartUnaryBytes(ServiceContext& context,
+                                          grpc::CallbackServerContext* call,
+                                          std::string_view method,
+                                          std::function<absl::Status(const CallInfo&)> handler) {
+  auto* reactor = new UnaryCall(context, *call, method, std::move(handler));
+  reactor->Start();
+  return reactor;
+}
+
+absl::Time DeadlineOf(const grpc::CallbackServerContext& call) {
+  const std::chrono::system_clock::time_point deadline = call.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
+  return absl::FromChrono(deadline);
+}
+
+absl::Status RunGuarded(const std::function<absl::Status()>& handler) {
+  try {
+    return handler();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("the server has not enough memory for this request");
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrFormat("unexpected failure: %s", error.what()));
+  }
+}
+
+absl::Status CheckAnswerBytes(const Config& config, uint64_t bytes, bool at_least) {
+  if (bytes <= static_cast<uint64_t>(config.max_message_bytes)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "the answer takes %s%d bytes; the server's message limit is %d (max_message_bytes); ask for "
+      "less at a time",
+      at_least ? "at least " : "", bytes, config.max_message_bytes));
+}
+
+absl::Status Parse(const grpc::ByteBuffer& bytes, google::protobuf::Message& message) {
+  grpc::ByteBuffer shared = bytes;  // the reader consumes its buffer; this shares its slices
+  grpc::ProtoBufferReader reader(&shared);
+  if (reader.status().ok() && message.ParseFromZeroCopyStream(&reader)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("the bytes received are not a %s; is a text not UTF-8?",
+                      message.GetDescriptor()->full_name()));
+}
+
+absl::Status Serialize(const Config& config, const google::protobuf::Message& message,
+                       grpc::ByteBuffer& bytes) {
+  const size_t size = message.ByteSizeLong();
+  const absl::Status status = CheckAnswerBytes(config, size, /*at_least=*/false);
+  if (!status.ok()) return status;
+  grpc::ByteBuffer written;
+  // The writer gives its bytes to the buffer when it is destroyed.
+  {
+    grpc::ProtoBufferWriter writer(&written, kWriteBlockBytes, static_cast<int>(size));
+    if (!message.SerializeToZeroCopyStream(&writer)) {
+      return absl::InternalError("the answer could not be written");
+    }
+  }
+  bytes.Swap(&written);
+  return absl::OkStatus();
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return {static_cast<grpc::StatusCode>(status.raw_code()), std::string(status.message())};
+}
+
+void LogFailure(std::string_view method, const grpc::CallbackServerContext& call,
+                Clock::time_point arrival, const absl::Status& status) {
+  const std::chrono::duration<double, std::milli> duration = Clock::now() - arrival;
+  spdlog::warn("request method={} code={} peer={} ms={:.3f} message={}", method,
+               absl::StatusCodeToString(status.code()), LogValue(call.peer()), duration.count(),
+               LogValue(std::string(status.message())));
+}
+
+}  // namespace vexact::server

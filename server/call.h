@@ -1,0 +1,80 @@
+// Carrying out a call: from gRPC's thread to a request thread and back, with its status, its limits
+// and its log line.
+//
+// Messages come and go as bytes and are parsed on the request thread, so that gRPC's threads only
+// move bytes and a message that cannot be parsed gets a status of ours.
+#pragma once
+
+#include <google/protobuf/arena.h>
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <functional>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "core/interrupt.h"
+#include "server/service_context.h"
+
+namespace vexact::server {
+
+// What a handler may ask about the call it carries out.
+struct CallInfo {
+  std::chrono::steady_clock::time_point arrival;
+  // Of the caller: its deadline, its cancellation.
+  Interrupt interrupt;
+};
+
+// Carries out a unary call: lets it in, runs `handler` on a request thread, and finishes the call
+// with its status. The handler reads the request's bytes and leaves the response's. A call whose
+// caller has gone before its turn is dropped. An exception becomes RESOURCE_EXHAUSTED (memory) or
+// INTERNAL. `method` is for the log and lives for ever.
+grpc::ServerUnaryReactor* StartUnaryBytes(ServiceContext& context,
+                                          grpc::CallbackServerContext* call,
+                                          std::string_view method,
+                                          std::function<absl::Status(const CallInfo&)> handler);
+
+// The deadline that the caller gave, or the infinite future.
+absl::Time DeadlineOf(const grpc::CallbackServerContext& call);
+
+// The handler's status, or that of the exception it threw.
+absl::Status RunGuarded(const std::function<absl::Status()>& handler);
+
+// RESOURCE_EXHAUSTED when an answer that takes `bytes`, or at least that many, is larger than the
+// message limit.
+absl::Status CheckAnswerBytes(const Config& config, uint64_t bytes, bool at_least);
+
+// Leaves `message` empty. INVALID_ARGUMENT when the bytes are not such a message.
+absl::Status Parse(const grpc::ByteBuffer& bytes, google::protobuf::Message& message);
+
+// RESOURCE_EXHAUSTED when `message` is larger than the message limit.
+absl::Status Serialize(const Config& config, const google::protobuf::Message& message,
+                       grpc::ByteBuffer& bytes);
+
+// The same status on the wire.
+grpc::Status ToGrpc(const absl::Status& status);
+
+// One line, for a call that failed.
+void LogFailure(std::string_view method, const grpc::CallbackServerContext& call,
+                std::chrono::steady_clock::time_point arrival, const absl::Status& status);
+
+// A unary call with its messages: `handler` is absl::Status(const Request&, const CallInfo&,
+// Response&).
+template <typename Request, typename Response, typename HandlerType>
+grpc::ServerUnaryReactor* StartUnary(ServiceContext& context, grpc::CallbackServerContext* call,
+                                     std::string_view method, const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response, HandlerType handler) {
+  return StartUnaryBytes(
+      context, call, method,
+      [&context, request, response, handler](const CallInfo& info) -> absl::Status {
+        google::protobuf::Arena arena;
+        auto& parsed = *google::protobuf::Arena::CreateMessage<Request>(&arena);
+        if (absl::Status status = Parse(*request, parsed); !status.ok()) return status;
+        auto& answer = *google::protobuf::Arena::CreateMessage<Response>(&arena);
+        if (absl::Status status = handler(parsed, info, answer); !status.ok()) return status;
+        return Serialize(context.config, answer, *response);
+      });
+}
+
+}  // namespace vexact::server

@@ -1,0 +1,55 @@
+// What an operator may decide, and the one place where it is read.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/engine.h"
+
+namespace vexact::server {
+
+// The number of processors that this process may use, at least 1.
+int AvailableProcessors();
+
+struct Config {
+  // HOST:PORT; port 0 takes a free one.
+  std::string listen = "127.0.0.1:7700";
+  // Threads that searches share.
+  int threads = AvailableProcessors();
+  // Of searches that name none.
+  EngineKind engine = EngineKind::kReference;
+  // Of one message, either way.
+  int64_t max_message_bytes = 64 << 20;
+  // How long a stopping server waits for the requests that run.
+  int drain_seconds = 10;
+  // The least severe lines to log: debug, info, warning or error.
+  std::string log_level = "info";
+  // The file that was read; empty when there was none.
+  std::string file;
+};
+
+// Text that the caller of the program asked for instead of a server.
+struct Information {
+  std::string text;
+};
+
+// The value of an environment variable, absent where it is not set.
+using EnvironmentLookup = std::function<std::optional<std::string>(const std::string& name)>;
+
+// Reads the configuration: the defaults, then the TOML file (--config, or VEXACT_CONFIG), then the
+// environment (VEXACT_LISTEN for --listen), then the flags; what is read later wins. `arguments`
+// are those of main without the program's name. INVALID_ARGUMENT names the source, the option, the
+// value and what is allowed.
+absl::StatusOr<std::variant<Config, Information>> ReadConfig(
+    const std::vector<std::string>& arguments, const EnvironmentLookup& environment);
+
+// The names of environment variables among `names` that look like options of this server but are
+// none: typing errors.
+std::vector<std::string> UnknownVariables(const std::vector<std::string>& names);
+
+}  // namespace vexact::server

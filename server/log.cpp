@@ -1,0 +1,54 @@
+#include "server/log.h"
+
+#include <grpc/support/log.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "absl/strings/str_format.h"
+
+namespace vexact::server {
+namespace {
+
+void LogFromGrpc(gpr_log_func_args* message) {
+  spdlog::debug("grpc source={}:{} message={}", message->file, message->line,
+                LogValue(message->message));
+}
+
+bool IsPlain(char c) { return c > ' ' && c < '\x7f' && c != '"' && c != '\\' && c != '='; }
+
+bool IsControl(char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }
+
+}  // namespace
+
+void StartLog(const std::string& level) {
+  auto logger = std::make_shared<spdlog::logger>("vexactd",
+                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_level(spdlog::level::from_str(level));
+  // The time with milliseconds, then the level: its name is the first word after the time.
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(std::move(logger));
+  gpr_set_log_function(LogFromGrpc);
+}
+
+std::string LogValue(std::string_view text) {
+  if (!text.empty() && std::ranges::all_of(text, IsPlain)) return std::string(text);
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      quoted += {'\\', c};
+    } else if (c == '\n') {
+      quoted += "\\n";
+    } else if (IsControl(c)) {
+      quoted += absl::StrFormat("\\x%02x", static_cast<unsigned char>(c));
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted += '"';
+}
+
+}  // namespace vexact::server

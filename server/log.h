@@ -1,0 +1,19 @@
+// The log: one line an event on stderr, `TIME level event key=value ...`, the time in UTC.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace vexact::server {
+
+// Sends the log to stderr from `level` (debug, info, warning, error) on, and gRPC's own messages to it
+// at level debug: what matters of them is logged by those whom they concern. Call once, before any
+// other thread runs.
+void StartLog(const std::string& level);
+
+// `text` as the value of a key: itself when it is a plain word, otherwise in double quotes with
+// quotes, backslashes and control characters escaped, so that no value can break a line or pose as
+// another key.
+std::string LogValue(std::string_view text);
+
+}  // namespace vexact::server

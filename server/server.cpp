@@ -1,0 +1,144 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "core/workers.h"
+#include "server/collections_service.h"
+#include "server/points_service.h"
+#include "server/request_threads.h"
+#include "server/search_service.h"
+#include "server/server_service.h"
+
+namespace vexact::server {
+namespace {
+
+// Requests carried out at the same time. More than processors, so that short requests pass long
+// searches (which share the core's Workers) and waiting writers; few enough to bound what they hold
+// in memory.
+constexpr int kMinRequestThreads = 8;
+int RequestThreadCount(const Config& config) {
+  return std::max(kMinRequestThreads, 2 * config.threads);
+}
+
+// For streams that are open but idle when everything else is done: time for their last messages.
+constexpr std::chrono::milliseconds kFarewell{100};
+
+struct HostAndPort {
+  std::string host, port;
+};
+
+// "[::1]:7700" names host "::1".
+HostAndPort Split(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  return {std::move(host), address.substr(colon + 1)};
+}
+
+// Why `address` cannot be listened on, found out by trying; gRPC only says that it failed.
+absl::Status ListenError(const std::string& address) {
+  const auto [host, port] = Split(address);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) {
+    return absl::UnavailableError(absl::StrFormat(
+        "cannot listen on %s: %s; choose another with --listen", address, gai_strerror(error)));
+  }
+  const int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
+  const int reuse = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
+  const bool bound = bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, 1) == 0;
+  const int error = bound ? 0 : errno;
+  close(fd);
+  freeaddrinfo(found);
+  if (error == EADDRINUSE) {
+    return absl::UnavailableError(
+        absl::StrFormat("%s is in use by another process; choose another with --listen", address));
+  }
+  return absl::UnavailableError(
+      absl::StrFormat("cannot listen on %s: %s; choose another with --listen", address,
+                      error == 0 ? "unknown reason" : std::strerror(error)));
+}
+
+}  // namespace
+
+// In the order in which they are needed: the last is destroyed first.
+struct Server::Parts {
+  explicit Parts(const Config& config_given)
+      : config(config_given),
+        workers(config.threads),
+        catalog(workers),
+        threads(RequestThreadCount(config)) {}
+
+  const Config config;
+  Workers workers;
+  Catalog catalog;
+  Admission admission;
+  RequestThreads threads;
+  ServiceContext context{config, workers, catalog, admission, threads, absl::Now()};
+  CollectionsService collections{context};
+  PointsService points{context};
+  SearchService search{context};
+  ServerService server{context};
+  std::unique_ptr<grpc::Server> grpc_server;
+  int port = 0;
+};
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  auto parts = std::make_unique<Parts>(config);
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(config.listen, grpc::InsecureServerCredentials(), &parts->port);
+  // Without this a second server could share the port, and each would get some of the connections.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
+  builder.SetMaxSendMessageSize(static_cast<int>(config.max_message_bytes));
+  grpc::Service* const services[] = {&parts->collections, &parts->points, &parts->search,
+                                     &parts->server};
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  parts->grpc_server = builder.BuildAndStart();
+  if (parts->grpc_server == nullptr || parts->port == 0) return ListenError(config.listen);
+  grpc::HealthCheckServiceInterface& health = *parts->grpc_server->GetHealthCheckService();
+  for (const char* name : {v1::Collections::service_full_name(), v1::Points::service_full_name(),
+                           v1::Search::service_full_name(), v1::Server::service_full_name()}) {
+    health.SetServingStatus(name, true);
+  }
+  return std::unique_ptr<Server>(new Server(std::move(parts)));
+}
+
+Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Server::~Server() = default;
+
+std::string Server::address() const {
+  const std::string& listen = parts_->config.listen;
+  return listen.substr(0, listen.rfind(':') + 1) + std::to_string(parts_->port);
+}
+
+Admission::Drained Server::Drain() {
+  parts_->grpc_server->GetHealthCheckService()->SetServingStatus(false);
+  const Admission::Drained drained =
+      parts_->admission.Drain(absl::Seconds(parts_->config.drain_seconds));
+  parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kFarewell);
+  return drained;
+}
+
+}  // namespace vexact::server

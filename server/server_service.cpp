@@ -1,0 +1,49 @@
+#include "server/server_service.h"
+
+#include <string>
+
+#include "absl/time/clock.h"
+#include "core/kernel/kernel.h"
+#include "server/call.h"
+#include "server/convert.h"
+#include "server/version.h"
+
+namespace vexact::server {
+namespace {
+
+void Describe(const ServiceContext& context, v1::GetInfoResponse& response) {
+  response.set_version(kVersion);
+  response.set_isa(std::string(ActiveKernel().isa));
+  response.set_threads(static_cast<uint32_t>(context.workers.threads()));
+  response.set_default_engine(ToProto(context.config.engine));
+  response.set_uptime_seconds(
+      static_cast<uint64_t>(absl::ToInt64Seconds(absl::Now() - context.started)));
+  v1::Limits& limits = *response.mutable_limits();
+  limits.set_max_dimension(kMaxDimension);
+  limits.set_max_queries(kMaxQueries);
+  limits.set_max_k(kMaxK);
+  limits.set_max_page_size(kMaxPageSize);
+  limits.set_max_id_bytes(kMaxIdBytes);
+  limits.set_max_name_length(kMaxNameLength);
+  limits.set_max_message_bytes(static_cast<uint64_t>(context.config.max_message_bytes));
+  uint64_t rows = 0;
+  const auto collections = context.catalog.List();
+  for (const auto& collection : collections) rows += collection->info().rows;
+  response.set_collections(collections.size());
+  response.set_rows(rows);
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ServerService::GetInfo(grpc::CallbackServerContext* call,
+                                                 const grpc::ByteBuffer* request_bytes,
+                                                 grpc::ByteBuffer* response_bytes) {
+  return StartUnary<v1::GetInfoRequest, v1::GetInfoResponse>(
+      context_, call, "Server/GetInfo", request_bytes, response_bytes,
+      [this](const v1::GetInfoRequest&, const CallInfo&, v1::GetInfoResponse& response) {
+        Describe(context_, response);
+        return absl::OkStatus();
+      });
+}
+
+}  // namespace vexact::server

@@ -1,0 +1,23 @@
+// What the services of one server share.
+#pragma once
+
+#include "absl/time/time.h"
+#include "core/catalog.h"
+#include "core/workers.h"
+#include "server/admission.h"
+#include "server/config.h"
+#include "server/request_threads.h"
+
+namespace vexact::server {
+
+// Everything outlives the services.
+struct ServiceContext {
+  const Config& config;
+  Workers& workers;
+  Catalog& catalog;
+  Admission& admission;
+  RequestThreads& threads;
+  absl::Time started;
+};
+
+}  // namespace vexact::server

@@ -1,0 +1,119 @@
+#include "server/upsert.h"
+
+#include <chrono>
+#include <stop_token>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "server/call.h"
+#include "server/convert.h"
+
+namespace vexact::server {
+namespace {
+
+constexpr std::string_view kMethod = "Points/BulkUpsert";
+
+// One stream. At any moment one of these is under way: a read, the application of a request, a
+// write, or the end. So its members need no lock. Owns itself, like a unary call.
+class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  BulkUpsert(ServiceContext& context, const grpc::CallbackServerContext& call)
+      : context_(context),
+        call_(call),
+        arrival_(std::chrono::steady_clock::now()),
+        interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
+
+  void Start() {
+    if (context_.admission.draining()) return End(StoppingError());
+    StartRead(&incoming_);
+  }
+
+ private:
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      return End(call_.IsCancelled() ? Broken("while it waited for a request") : absl::OkStatus());
+    }
+    absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
+    if (!ticket.ok()) return End(ticket.status());
+    ticket_ = *std::move(ticket);
+    context_.threads.Run([this] {
+      const absl::Status status = RunGuarded([this] { return Apply(); });
+      if (!status.ok()) {
+        return End(
+            Prefixed(absl::StrFormat("request %d of the stream", acknowledged_ + 1), status));
+      }
+      StartWrite(&outgoing_);
+    });
+  }
+
+  // Parses and applies the request in hand and prepares its acknowledgement.
+  absl::Status Apply() {
+    if (absl::Status status = interrupt_.Check(); !status.ok()) return status;
+    google::protobuf::Arena arena;
+    auto& request = *google::protobuf::Arena::CreateMessage<v1::UpsertRequest>(&arena);
+    if (absl::Status status = Parse(incoming_, request); !status.ok()) return status;
+    incoming_.Clear();
+    v1::BulkUpsertResponse response;
+    absl::Status status = ApplyUpsert(context_.catalog, request, *response.mutable_result());
+    if (!status.ok()) return status;
+    response.set_acknowledged(acknowledged_ + 1);
+    return Serialize(context_.config, response, outgoing_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) return End(Broken("before a request could be acknowledged"));
+    ++acknowledged_;
+    ticket_ = {};
+    if (context_.admission.draining()) return End(StoppingError());
+    StartRead(&incoming_);
+  }
+
+  absl::Status Broken(std::string_view when) const {
+    return absl::CancelledError(
+        absl::StrFormat("the stream ended %s; %d requests were acknowledged", when, acknowledged_));
+  }
+
+  // The last act: gRPC may have destroyed this when Finish returns.
+  void End(const absl::Status& status) {
+    if (!status.ok()) LogFailure(kMethod, call_, arrival_, status);
+    Finish(ToGrpc(status));
+  }
+
+  void OnCancel() override { stop_.request_stop(); }
+  void OnDone() override { delete this; }
+
+  ServiceContext& context_;
+  const grpc::CallbackServerContext& call_;
+  const std::chrono::steady_clock::time_point arrival_;
+  std::stop_source stop_;
+  const Interrupt interrupt_;
+  grpc::ByteBuffer incoming_;
+  grpc::ByteBuffer outgoing_;
+  uint64_t acknowledged_ = 0;
+  Admission::Ticket ticket_;  // of the request in hand
+};
+
+}  // namespace
+
+absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request,
+                         v1::UpsertResponse& response) {
+  const auto collection = catalog.Get(request.collection());
+  if (!collection.ok()) return collection.status();
+  FloatViews floats;
+  const auto points = ReadPoints(request, **collection, floats);
+  if (!points.ok()) return points.status();
+  const auto result = (*collection)->Upsert(*points);
+  if (!result.ok()) return result.status();
+  Fill(*result, response);
+  return absl::OkStatus();
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartBulkUpsert(
+    ServiceContext& context, grpc::CallbackServerContext* call) {
+  auto* reactor = new BulkUpsert(context, *call);
+  reactor->Start();
+  return reactor;
+}
+
+}  // namespace vexact::server

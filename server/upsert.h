@@ -1,0 +1,22 @@
+// Upserts: one request, and many over one stream.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include "absl/status/status.h"
+#include "core/catalog.h"
+#include "server/service_context.h"
+#include "vexact/v1/points.pb.h"
+
+namespace vexact::server {
+
+absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request,
+                         v1::UpsertResponse& response);
+
+// Carries out a BulkUpsert call: reads a request, applies it on a request thread, acknowledges it,
+// reads the next. One request is in hand at a time; what the client has sent beyond it waits in
+// gRPC's flow control.
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartBulkUpsert(
+    ServiceContext& context, grpc::CallbackServerContext* call);
+
+}  // namespace vexact::server
