@@ -1,0 +1,236 @@
+// The values that calls take and give: ids, points, queries, hits, and what the server says about
+// itself.
+//
+// Everything here is a plain value: copy it, keep it, use it from any thread.
+#pragma once
+
+#include <compare>
+#include <concepts>
+#include <cstdint>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace vexact::client {
+
+// The name of a row: an unsigned 64-bit integer or a text of 1 to 512 bytes of UTF-8. Ordered as
+// the server orders ties: numbers before texts, numbers numerically, texts bytewise.
+class Id {
+ public:
+  Id() : form_(uint64_t{0}) {}
+  // REQUIRES: not negative.
+  template <std::integral Number>
+  Id(Number number) : form_(static_cast<uint64_t>(number)) {}
+  Id(std::string text) : form_(std::move(text)) {}
+  Id(std::string_view text) : form_(std::string(text)) {}
+  Id(const char* text) : form_(std::string(text)) {}
+
+  bool is_number() const { return form_.index() == 0; }
+  bool is_text() const { return form_.index() == 1; }
+  // REQUIRES: is_number().
+  uint64_t number() const { return std::get<uint64_t>(form_); }
+  // REQUIRES: is_text().
+  const std::string& text() const { return std::get<std::string>(form_); }
+
+  friend bool operator==(const Id&, const Id&) = default;
+  friend auto operator<=>(const Id&, const Id&) = default;
+  // For containers of Abseil.
+  template <typename H>
+  friend H AbslHashValue(H state, const Id& id) {
+    return H::combine(std::move(state), id.form_);
+  }
+
+ private:
+  std::variant<uint64_t, std::string> form_;
+};
+
+// The number, or the text as it is.
+std::ostream& operator<<(std::ostream& out, const Id& id);
+
+enum class Metric { kInnerProduct, kCosine, kL2 };
+
+inline constexpr Metric kMetrics[] = {Metric::kInnerProduct, Metric::kCosine, Metric::kL2};
+
+// What the server does to vectors at the door of a collection.
+enum class Normalization {
+  kNone,         // keeps them as sent
+  kL2,           // makes their norm 1
+  kRequireUnit,  // refuses those whose norm is off 1 by more than 0.001
+};
+
+inline constexpr Normalization kNormalizations[] = {Normalization::kNone, Normalization::kL2,
+                                                    Normalization::kRequireUnit};
+
+// What computes an answer.
+enum class Engine {
+  kReference,  // scores every row with the reference score: exact by definition
+  kFaiss,      // selects in float32, then scores what it selected with the reference score
+  kOther,      // in answers only: an engine that is newer than this library
+};
+
+// "inner_product", "cosine", "l2"; "none", "l2", "require_unit"; "reference", "faiss", "other".
+std::string_view Name(Metric metric);
+std::string_view Name(Normalization normalization);
+std::string_view Name(Engine engine);
+
+// The inverse of Name; absent for any other word.
+std::optional<Metric> ParseMetric(std::string_view name);
+std::optional<Normalization> ParseNormalization(std::string_view name);
+std::optional<Engine> ParseEngine(std::string_view name);
+
+// What a collection is made from.
+struct CollectionSpec {
+  std::string name;
+  uint32_t dimension = 0;
+  Metric metric = Metric::kCosine;
+  Normalization normalization = Normalization::kNone;
+};
+
+// A collection at one moment.
+struct Collection {
+  std::string name;
+  uint32_t dimension = 0;
+  Metric metric = Metric::kCosine;
+  Normalization normalization = Normalization::kNone;
+  uint64_t rows = 0;       // live rows
+  uint64_t dead_rows = 0;  // deleted or replaced, their space not yet reclaimed
+  uint64_t sequence = 0;   // the number of the last write
+};
+
+struct Creation {
+  Collection collection;
+  bool created = false;  // false: it existed already, with these same parameters
+};
+
+// Euclidean norms of the live rows; all zero when there are none.
+struct NormStatistics {
+  double min = 0, mean = 0, max = 0;
+  uint64_t unit_rows = 0;  // norm within 0.001 of 1
+  uint64_t zero_rows = 0;  // every component 0
+};
+
+// Bytes of the server's memory.
+struct MemoryUse {
+  uint64_t rows_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
+};
+
+struct Description {
+  Collection collection;
+  NormStatistics norms;
+  MemoryUse memory;
+};
+
+struct Point {
+  Id id;
+  std::vector<float> vector;
+};
+
+// Many points: n ids and n x dimension components, row-major.
+struct PointBlock {
+  std::vector<Id> ids;
+  std::vector<float> vectors;
+};
+
+struct Upserted {
+  uint64_t added = 0;     // rows whose id was new
+  uint64_t replaced = 0;  // rows whose id existed
+  uint64_t sequence = 0;  // an answer with this sequence or a higher one has seen the write
+};
+
+struct Deleted {
+  uint64_t deleted = 0;
+  uint64_t missing = 0;  // ids that were not stored
+  uint64_t sequence = 0;
+};
+
+// One query: a vector, or the id of a stored row whose vector is meant.
+struct Query {
+  Query(std::vector<float> vector) : target(std::move(vector)) {}
+  // `without_self` leaves that row out of the answer.
+  Query(Id id, bool without_self = false) : target(std::move(id)), exclude_self(without_self) {}
+
+  std::variant<std::vector<float>, Id> target;
+  bool exclude_self = false;
+};
+
+struct SearchOptions {
+  uint32_t k = 10;               // 1 to 10,000; when there are fewer rows, all of them are returned
+  std::optional<Metric> metric;  // absent: the collection's own
+  std::optional<Engine> engine;  // absent: the server's default
+  bool with_vectors = false;     // the stored vector with every hit
+};
+
+struct Hit {
+  Id id;
+  double score = 0;     // the reference score; for kL2 the squared distance
+  double distance = 0;  // kL2 only: sqrt(score)
+  std::vector<float> vector;
+};
+
+// The answers to a batch of queries, all over one state of the collection.
+struct SearchAnswer {
+  std::vector<std::vector<Hit>>
+      results;  // one per query, nearest first; equal scores by ascending id
+  Metric metric = Metric::kCosine;
+  Engine engine = Engine::kReference;
+  uint64_t rows_compared = 0;  // live rows that each query was compared with
+  uint64_t sequence = 0;       // the state that this is the truth of
+  absl::Duration server_time;
+};
+
+// Everything there is to say about two vectors, computed in float64. What needs a direction is
+// absent when a side is zero.
+struct Comparison {
+  uint32_t dimension = 0;
+  double dot_product = 0;
+  std::optional<double> cosine_similarity;
+  std::optional<double> cosine_distance;
+  std::optional<double> angle_degrees;
+  double euclidean_distance = 0;
+  double squared_distance = 0;
+  double norm_a = 0, norm_b = 0;
+  std::optional<double> scalar_projection;  // of a on b
+  std::vector<double> vector_projection;    // of a on b; empty when b is zero
+};
+
+// What a request may ask the server for at most.
+struct Limits {
+  uint32_t max_dimension = 0;
+  uint32_t max_queries = 0;
+  uint32_t max_k = 0;
+  uint32_t max_page_size = 0;
+  uint32_t max_id_bytes = 0;
+  uint32_t max_name_length = 0;
+  uint64_t max_message_bytes = 0;
+};
+
+struct ServerInfo {
+  std::string version;  // major.minor.patch
+  std::string isa;      // the instruction set of its kernels
+  uint32_t threads = 0;
+  Engine default_engine = Engine::kReference;
+  absl::Duration uptime;
+  Limits limits;
+  uint64_t collections = 0;
+  uint64_t rows = 0;
+};
+
+enum class Health { kUnknown, kServing, kNotServing };
+
+// "UNKNOWN", "SERVING", "NOT_SERVING".
+std::string_view Name(Health health);
+
+// What every call takes beside its own arguments.
+struct CallOptions {
+  // Give up after this long with DEADLINE_EXCEEDED; the server then drops the request as soon as it
+  // can.
+  absl::Duration timeout = absl::InfiniteDuration();
+};
+
+}  // namespace vexact::client

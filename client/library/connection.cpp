@@ -1,0 +1,90 @@
+#include "client/library/connection.h"
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace vexact::client {
+namespace {
+
+// What gRPC itself says when it could not connect, before any server had a word.
+bool NeverConnected(const std::string& message) {
+  return absl::StartsWith(message, "failed to connect to all addresses") ||
+         absl::StrContains(message, "DNS resolution failed") ||
+         absl::StrContains(message, "name resolution failed") ||
+         absl::StrContains(message, "empty address list");
+}
+
+// The same for a connection that broke under a call.
+bool Broke(const std::string& message) {
+  for (const char* sign :
+       {"Socket closed", "Connection reset", "Broken pipe", "recvmsg:", "sendmsg:", "GOAWAY",
+        "Endpoint read failed", "Stream removed", "Transport closed", "Connection aborted"}) {
+    if (absl::StrContains(message, sign)) return true;
+  }
+  return false;
+}
+
+// gRPC puts its own history before the reason: "…; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to
+// connect to remote host: Connection refused".
+std::string Reason(const std::string& message) {
+  for (const char* before : {"Failed to connect to remote host: ", "last error: "}) {
+    const size_t at = message.rfind(before);
+    if (at != std::string::npos) return message.substr(at + std::string(before).size());
+  }
+  return message;
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  // The server guards the size of what it takes and gives (max_message_bytes).
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetMaxSendMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // A client must not inherit the back-off that another one of this process earned.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+Connection::Connection(std::string address)
+    : address_(std::move(address)),
+      channel_(MakeChannel(address_)),
+      stubs_(channel_, channel_, channel_, channel_, channel_) {}
+
+absl::Status Connection::ToAbsl(const grpc::Status& status) const {
+  if (status.ok()) return absl::OkStatus();
+  const std::string& message = status.error_message();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    if (NeverConnected(message)) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot reach a Vexact server at ", address_, " (", Reason(message),
+                       "); is vexactd running, and is this its address?"));
+    }
+    if (Broke(message)) {
+      return absl::UnavailableError(
+          absl::StrCat("lost the connection to ", address_, " (", message, ")"));
+    }
+  }
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
+      message == "Deadline Exceeded") {
+    return absl::DeadlineExceededError(absl::StrCat("no answer from ", address_, " in time"));
+  }
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), message);
+}
+
+void SetDeadline(absl::Time deadline, grpc::ClientContext* context) {
+  if (deadline != absl::InfiniteFuture()) context->set_deadline(absl::ToChronoTime(deadline));
+}
+
+absl::Time DeadlineAfter(absl::Duration timeout) {
+  return timeout == absl::InfiniteDuration() ? absl::InfiniteFuture() : absl::Now() + timeout;
+}
+
+}  // namespace vexact::client

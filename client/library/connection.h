@@ -1,0 +1,51 @@
+// One gRPC channel to one server, and how its failures are told.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <tuple>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "vexact/types.h"
+#include "vexact/v1/collections.grpc.pb.h"
+#include "vexact/v1/points.grpc.pb.h"
+#include "vexact/v1/search.grpc.pb.h"
+#include "vexact/v1/server.grpc.pb.h"
+
+namespace vexact::client {
+
+// Safe from any thread.
+class Connection {
+ public:
+  explicit Connection(std::string address);
+
+  const std::string& address() const { return address_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  template <typename Service>
+  typename Service::Stub& stub() {
+    return std::get<typename Service::Stub>(stubs_);
+  }
+
+  // The same code; the message is the server's own, or, when it comes from gRPC and not from the
+  // server, one that names the address and what to check.
+  absl::Status ToAbsl(const grpc::Status& status) const;
+
+ private:
+  std::string address_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::tuple<v1::Collections::Stub, v1::Points::Stub, v1::Search::Stub, v1::Server::Stub,
+             grpc::health::v1::Health::Stub>
+      stubs_;
+};
+
+// No deadline when `deadline` is InfiniteFuture.
+void SetDeadline(absl::Time deadline, grpc::ClientContext* context);
+
+// InfiniteFuture for an infinite timeout.
+absl::Time DeadlineAfter(absl::Duration timeout);
+
+}  // namespace vexact::client
