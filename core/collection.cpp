@@ -263,7 +263,7 @@ absl::StatusOr<std::vector<Collection::RowLocation>> Collection::Append(
   for (size_t i = 0; i < points.size(); ++i) {
     if (state.parts.empty() || state.parts.back().rows == state.parts.back().segment->capacity()) {
       auto segment = Segment::Create(
-          config_.dimension,
+          Layout::Whole(config_.dimension),
           NextSegmentRows(config_.dimension, state.live_rows + state.dead_rows + i));
       if (!segment.ok()) {
         // What was appended was never published; take it back.
@@ -520,7 +520,7 @@ MemoryUse Collection::memory() const {
     const Segment::Bytes bytes = part.segment->bytes(part.rows);
     use.rows_bytes += bytes.rows;
     use.ids_bytes += bytes.ids;
-    use.overhead_bytes += bytes.overhead;
+    use.overhead_bytes += bytes.codes + bytes.overhead;
   }
   return use;
 }

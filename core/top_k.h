@@ -45,6 +45,10 @@ class TopK {
     }
   }
 
+  bool full() const { return heap_.size() == k_; }
+  // REQUIRES: full() and k > 0.
+  const ScoredRow& worst() const { return heap_.front(); }
+
   void Merge(const TopK& other) {
     for (const ScoredRow& row : other.heap_) Offer(row);
   }

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/kernel/filter.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -58,8 +59,89 @@ double SquaredL2(const float* a, const float* b, size_t n) {
   });
 }
 
+// Without a byte product that accumulates in 32 bits, pairs of products are added in 16 bits with
+// saturation: 2 * 255 * 64 = 32,640 fits, so digits are held to [-64, 64].
+constexpr int32_t kMaxDigit = 64;
+
+// sum[i] += u_i0 d_0 + u_i1 d_1 + u_i2 d_2 + u_i3 d_3 in eight 32-bit lanes.
+__m256i AddProducts8(__m256i sum, __m256i codes, __m256i digits) {
+  const __m256i pairs = _mm256_maddubs_epi16(codes, digits);
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+struct Avx2 {
+  static constexpr bool kSigned = false;
+  struct Codes {
+    __m256i low, high;
+  };
+  using Ints = Codes;
+  struct Floats {
+    __m256 low, high;
+  };
+
+  static Codes LoadCodes(const uint8_t* line) {
+    const auto* from = reinterpret_cast<const __m256i*>(line);
+    return {_mm256_load_si256(from), _mm256_load_si256(from + 1)};
+  }
+  static void Prefetch(const uint8_t* line) { _mm_prefetch(line, _MM_HINT_T0); }
+  static Ints SetInts(int32_t value) {
+    return {_mm256_set1_epi32(value), _mm256_set1_epi32(value)};
+  }
+  static Ints AddInts(Ints a, Ints b) {
+    return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
+  }
+  static Ints AddProducts(Ints sum, Codes codes, const int8_t* digits) {
+    int32_t four;
+    std::memcpy(&four, digits, sizeof(four));
+    const __m256i d = _mm256_set1_epi32(four);
+    return {AddProducts8(sum.low, codes.low, d), AddProducts8(sum.high, codes.high, d)};
+  }
+  static Floats ToFloats(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
+  static Floats SetFloats(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+  static Floats LoadFloats(const float* from) {
+    return {_mm256_load_ps(from), _mm256_load_ps(from + 8)};
+  }
+  static void StoreFloats(float* to, Floats a) {
+    _mm256_store_ps(to, a.low);
+    _mm256_store_ps(to + 8, a.high);
+  }
+  static Floats Multiply(Floats a, Floats b) {
+    return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+  }
+  static Floats MultiplyAdd(Floats a, Floats b, Floats c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+  }
+  static uint32_t NotLess(Floats a, Floats b) {
+    const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_NLT_UQ));
+    const int high = _mm256_movemask_ps(_mm256_cmp_ps(a.high, b.high, _CMP_NLT_UQ));
+    return static_cast<uint32_t>(low | high << 8);
+  }
+};
+
+int32_t SumInts(__m256i a) {
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1));
+  return _mm_cvtsi128_si32(four);
+}
+
+SlabProducts Avx2SlabProducts(const uint8_t* codes, const int8_t* high, const int8_t* low) {
+  const Avx2::Codes c = Avx2::LoadCodes(codes);
+  const auto plane = [&](const int8_t* digits) {
+    const auto* from = reinterpret_cast<const __m256i*>(digits);
+    const __m256i first = AddProducts8(_mm256_setzero_si256(), c.low, _mm256_loadu_si256(from));
+    return SumInts(AddProducts8(first, c.high, _mm256_loadu_si256(from + 1)));
+  };
+  return {.high = plane(high), .low = plane(low)};
+}
+
 }  // namespace
 
-const Kernel kAvx2Kernel = {.isa = "avx2", .dot = Dot, .squared_l2 = SquaredL2};
+const Kernel kAvx2Kernel = {.isa = "avx2",
+                            .max_digit = kMaxDigit,
+                            .dot = Dot,
+                            .squared_l2 = SquaredL2,
+                            .filter = Filter<Avx2>,
+                            .slab_products = Avx2SlabProducts};
 
 }  // namespace vexact

@@ -1,5 +1,6 @@
 // The definition of the reference order of summation, for any CPU; every other table must agree
 // with it bit for bit.
+#include "core/kernel/filter.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -36,8 +37,79 @@ double SquaredL2(const float* a, const float* b, size_t n) {
   });
 }
 
+struct Portable {
+  static constexpr bool kSigned = false;
+  using Codes = const uint8_t*;
+  struct Ints {
+    int32_t lane[kGroupRows];
+  };
+  struct Floats {
+    float lane[kGroupRows];
+  };
+
+  template <typename Result, typename Value>
+  static Result Fill(Value value) {
+    Result result;
+    for (size_t i = 0; i < kGroupRows; ++i) result.lane[i] = value(i);
+    return result;
+  }
+
+  static Codes LoadCodes(const uint8_t* line) { return line; }
+  static void Prefetch(const uint8_t* line) { __builtin_prefetch(line); }
+  static Ints SetInts(int32_t value) {
+    return Fill<Ints>([&](size_t) { return value; });
+  }
+  static Ints AddInts(const Ints& a, const Ints& b) {
+    return Fill<Ints>([&](size_t i) { return a.lane[i] + b.lane[i]; });
+  }
+  static Ints AddProducts(const Ints& sum, Codes codes, const int8_t* digits) {
+    return Fill<Ints>([&](size_t i) {
+      const uint8_t* c = codes + 4 * i;
+      return sum.lane[i] + c[0] * digits[0] + c[1] * digits[1] + c[2] * digits[2] +
+             c[3] * digits[3];
+    });
+  }
+  static Floats ToFloats(const Ints& a) {
+    return Fill<Floats>([&](size_t i) { return static_cast<float>(a.lane[i]); });
+  }
+  static Floats SetFloats(float value) {
+    return Fill<Floats>([&](size_t) { return value; });
+  }
+  static Floats LoadFloats(const float* from) {
+    return Fill<Floats>([&](size_t i) { return from[i]; });
+  }
+  static void StoreFloats(float* to, const Floats& a) {
+    for (size_t i = 0; i < kGroupRows; ++i) to[i] = a.lane[i];
+  }
+  static Floats Multiply(const Floats& a, const Floats& b) {
+    return Fill<Floats>([&](size_t i) { return a.lane[i] * b.lane[i]; });
+  }
+  static Floats MultiplyAdd(const Floats& a, const Floats& b, const Floats& c) {
+    return Fill<Floats>([&](size_t i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
+  }
+  static uint32_t NotLess(const Floats& a, const Floats& b) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < kGroupRows; ++i) bits |= uint32_t{!(a.lane[i] < b.lane[i])} << i;
+    return bits;
+  }
+};
+
+SlabProducts PortableSlabProducts(const uint8_t* codes, const int8_t* high, const int8_t* low) {
+  SlabProducts products;
+  for (size_t j = 0; j < kSlabWidth; ++j) {
+    products.high += codes[j] * high[j];
+    products.low += codes[j] * low[j];
+  }
+  return products;
+}
+
 }  // namespace
 
-const Kernel kPortableKernel = {.isa = "portable", .dot = Dot, .squared_l2 = SquaredL2};
+const Kernel kPortableKernel = {.isa = "portable",
+                                .max_digit = 127,
+                                .dot = Dot,
+                                .squared_l2 = SquaredL2,
+                                .filter = Filter<Portable>,
+                                .slab_products = PortableSlabProducts};
 
 }  // namespace vexact

@@ -8,6 +8,7 @@ namespace vexact {
 
 extern const Kernel kPortableKernel;
 extern const Kernel kAvx2Kernel;
-extern const Kernel kAvx512Kernel;
+extern const Kernel kAvx512VnniKernel;
+extern const Kernel kNeonKernel;
 
 }  // namespace vexact
