@@ -1,0 +1,84 @@
+// What all commands share: the options that every one of them takes, and how they end.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "vexact/client.h"
+
+namespace vexact::client {
+
+// Of the process. Documented in docs/cli.md.
+enum ExitStatus {
+  kDone = 0,
+  kRefused = 1,       // the server refused or failed
+  kBadUsage = 2,      // wrong arguments, or input that cannot be read
+  kUnreachable = 3,   // no server there, or no answer in time
+  kInterrupted = 130  // by SIGINT or SIGTERM, in order
+};
+
+// Options that may stand before or after the command's name.
+struct Globals {
+  std::string server = "127.0.0.1:7700";
+  double timeout_s = 0;  // 0: none
+  bool json = false;
+
+  Client client() const { return Client(server); }
+  CallOptions call() const;
+};
+
+struct Program {
+  CLI::App app;
+  Globals globals;
+  std::function<int()> run;  // the command that was chosen; gives the exit status
+};
+
+// Adds a command. `options` is shared with what `run` captures.
+template <typename Options>
+CLI::App* AddCommand(Program& program, const char* name, const char* description,
+                     const char* examples, const std::shared_ptr<Options>& options,
+                     int (*run)(const Globals&, const Options&)) {
+  CLI::App* command = program.app.add_subcommand(name, description);
+  command->footer(std::string("Examples:\n") + examples);
+  command->callback([&program, options, run] {
+    program.run = [&program, options, run] { return run(program.globals, *options); };
+  });
+  return command;
+}
+
+// Each adds the commands of one file.
+void AddCollectionCommands(Program& program);  // create, list, describe, set-metric, drop
+void AddAddCommand(Program& program);          // add
+void AddPointCommands(Program& program);       // get, delete, count
+void AddSearchCommand(Program& program);       // search
+void AddCompareCommand(Program& program);      // compare
+void AddServerCommands(Program& program);      // health, info, completion
+
+// Reads the arguments and runs the command: the whole program.
+int RunProgram(int argc, const char* const* argv, const std::string& version);
+
+// Options that several commands have.
+void AddCollectionArgument(CLI::App* command, std::string* collection);
+// For options of few words; the type name of such an option is the words with | between.
+CLI::Validator OneOf(std::vector<std::string> words);
+void AddMetricOption(CLI::App* command, std::string* metric, const char* description);
+
+// Prints "error: ..." to stderr; the status says how the process ends. A hint, where there is one,
+// follows on its own line.
+int Fail(const absl::Status& status, std::string_view hint = "");
+int BadInput(std::string_view message);
+
+// The shapes that docs/cli.md documents.
+using Json = nlohmann::ordered_json;
+Json ToJson(const Id& id);
+// One line on stdout.
+void Print(const Json& json);
+
+}  // namespace vexact::client
