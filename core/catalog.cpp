@@ -54,6 +54,9 @@ absl::Status CheckSame(const Collection& collection, const CollectionConfig& con
 
 }  // namespace
 
+Catalog::Catalog(Workers& workers) : workers_(workers), compactor_(std::make_shared<Compactor>()) {}
+Catalog::~Catalog() = default;
+
 absl::StatusOr<Catalog::Created> Catalog::Create(std::string_view name,
                                                  const CollectionConfig& config) {
   if (absl::Status status = ValidateName(name); !status.ok()) return status;
@@ -63,7 +66,15 @@ absl::StatusOr<Catalog::Created> Catalog::Create(std::string_view name,
     if (absl::Status status = CheckSame(*found->second, config); !status.ok()) return status;
     return Created{found->second, false};
   }
-  auto collection = std::make_shared<Collection>(std::string(name), config, workers_);
+  // Weak on both sides: a collection may outlive the catalog, and its memory must not wait for its
+  // turn to be compacted.
+  const auto self = std::make_shared<std::weak_ptr<Collection>>();
+  auto collection = std::make_shared<Collection>(std::string(name), config, workers_,
+                                                 [self, compactor = std::weak_ptr(compactor_)] {
+                                                   if (const auto alive = compactor.lock())
+                                                     alive->Add(*self);
+                                                 });
+  *self = collection;
   collections_.emplace(name, collection);
   return Created{std::move(collection), true};
 }

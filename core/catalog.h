@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/collection.h"
+#include "core/compactor.h"
 
 namespace vexact {
 
@@ -20,7 +21,8 @@ inline constexpr size_t kMaxNameLength = 128;
 class Catalog {
  public:
   // `workers` must outlive the catalog and its collections.
-  explicit Catalog(Workers& workers) : workers_(workers) {}
+  explicit Catalog(Workers& workers);
+  ~Catalog();
 
   struct Created {
     std::shared_ptr<Collection> collection;
@@ -45,6 +47,7 @@ class Catalog {
   absl::Status NotFound(std::string_view name) const;
 
   Workers& workers_;
+  const std::shared_ptr<Compactor> compactor_;
   mutable std::shared_mutex mutex_;
   std::map<std::string, std::shared_ptr<Collection>, std::less<>> collections_;
 };

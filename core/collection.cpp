@@ -20,11 +20,13 @@ constexpr uint32_t kMaxSegmentRows = 65'536;
 // A collection's first segment; each further one is as large as all before it, up to the full size.
 constexpr uint32_t kFirstSegmentRows = 1'024;
 
-uint32_t NextSegmentRows(uint32_t dimension, uint64_t rows) {
-  const size_t full = std::clamp<size_t>(kSegmentBytes / (sizeof(float) * dimension),
-                                         kMinSegmentRows, kMaxSegmentRows);
-  return static_cast<uint32_t>(
-      std::min<uint64_t>(full, std::max<uint64_t>(rows, kFirstSegmentRows)));
+// A full segment is rewritten when more than 1 / kDeadShare of its rows are dead, and joined on the
+// way when it has less than 1 / kSmallShare of a full one's rows.
+constexpr uint32_t kDeadShare = 4;
+constexpr uint32_t kSmallShare = 4;
+
+bool IsGarbage(const CollectionState::Part& part) {
+  return part.segment->dead() > part.rows / kDeadShare;
 }
 
 // The first id that occurs twice, as a pair of positions (earlier, later).
@@ -216,9 +218,12 @@ absl::Status Collection::Validate(const CollectionConfig& config) {
   return absl::OkStatus();
 }
 
-Collection::Collection(std::string name, const CollectionConfig& config, Workers& workers)
+Collection::Collection(std::string name, const CollectionConfig& config, Workers& workers,
+                       std::function<void()> on_garbage, const CollectionTuning& tuning)
     : name_(std::move(name)),
       config_(config),
+      on_garbage_(std::move(on_garbage)),
+      tuning_(tuning),
       state_(CollectionState{.metric = config.metric}),
       index_(std::make_unique<Index>()) {
   engines_[static_cast<size_t>(EngineKind::kReference)] = MakeReferenceEngine(workers);
@@ -250,7 +255,9 @@ absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> point
   }
   const auto rows = Append(points, dots, state);
   if (!rows.ok()) return rows.status();
-  return PublishUpsert(points, *rows, std::move(state));
+  const UpsertResult result = PublishUpsert(points, *rows, std::move(state));
+  if (result.replaced > 0) ReportGarbage();
+  return result;
 }
 
 absl::StatusOr<std::vector<Collection::RowLocation>> Collection::Append(
@@ -262,9 +269,8 @@ absl::StatusOr<std::vector<Collection::RowLocation>> Collection::Append(
   std::vector<float> normal(config_.normalization == Normalization::kL2 ? config_.dimension : 0);
   for (size_t i = 0; i < points.size(); ++i) {
     if (state.parts.empty() || state.parts.back().rows == state.parts.back().segment->capacity()) {
-      auto segment = Segment::Create(
-          Layout::Whole(config_.dimension),
-          NextSegmentRows(config_.dimension, state.live_rows + state.dead_rows + i));
+      auto segment =
+          Segment::Create(NewLayout(), NextSegmentRows(state.live_rows + state.dead_rows + i));
       if (!segment.ok()) {
         // What was appended was never published; take it back.
         if (parts_before > 0) state.parts[parts_before - 1].segment->Truncate(rows_before);
@@ -313,7 +319,9 @@ absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
     return status;
   }
   std::lock_guard writing(write_mutex_);
-  return PublishDelete(ids, *state_.Take());
+  const DeleteResult result = PublishDelete(ids, *state_.Take());
+  if (result.deleted > 0) ReportGarbage();
+  return result;
 }
 
 // noexcept: as PublishUpsert.
@@ -480,6 +488,113 @@ absl::Status Collection::NotStored(IdView id) const {
   return absl::NotFoundError(absl::StrFormat("no id %s in collection \"%s\"", Describe(id), name_));
 }
 
+uint32_t Collection::FullSegmentRows() const {
+  if (tuning_.segment_rows != 0) return tuning_.segment_rows;
+  return static_cast<uint32_t>(std::clamp<size_t>(
+      kSegmentBytes / (sizeof(float) * config_.dimension), kMinSegmentRows, kMaxSegmentRows));
+}
+
+uint32_t Collection::NextSegmentRows(uint64_t rows) const {
+  const uint64_t wanted = std::max<uint64_t>(rows, kFirstSegmentRows);
+  return static_cast<uint32_t>(std::min<uint64_t>(FullSegmentRows(), wanted));
+}
+
+Layout Collection::NewLayout() const {
+  const uint32_t first = tuning_.first_width != 0 ? tuning_.first_width : config_.dimension;
+  return {config_.dimension, std::min(first, config_.dimension)};
+}
+
+void Collection::ReportGarbage() const {
+  if (on_garbage_ && !ChooseVictims(*state_.Take()).empty()) on_garbage_();
+}
+
+std::vector<size_t> Collection::ChooseVictims(const CollectionState& state) const {
+  std::vector<size_t> victims;
+  bool garbage = false;
+  uint64_t live = 0;
+  for (size_t p = 0; p < state.parts.size(); ++p) {
+    const CollectionState::Part& part = state.parts[p];
+    // The last segment still grows, unless it is full.
+    if (p + 1 == state.parts.size() && part.rows < part.segment->capacity()) break;
+    const bool small = part.rows < FullSegmentRows() / kSmallShare;
+    if (!IsGarbage(part) && !small) continue;
+    const uint64_t rows = part.rows - std::min(part.rows, part.segment->dead());
+    if (live + rows > FullSegmentRows()) continue;
+    live += rows;
+    garbage |= IsGarbage(part);
+    victims.push_back(p);
+  }
+  if (!garbage) victims.clear();
+  return victims;
+}
+
+absl::StatusOr<uint64_t> Collection::Compact() {
+  std::lock_guard compacting(compact_mutex_);
+  uint64_t given_up = 0;
+  while (true) {
+    const Snapshot state = state_.Take();
+    std::vector<std::shared_ptr<Segment>> victims;
+    uint64_t live = 0;
+    for (const size_t p : ChooseVictims(*state)) {
+      victims.push_back(state->parts[p].segment);
+      for (uint32_t row = 0; row < state->parts[p].rows; ++row) {
+        live += victims.back()->IsLive(row, state->sequence) ? 1 : 0;
+      }
+    }
+    if (victims.empty()) return given_up;
+    std::shared_ptr<Segment> segment;
+    std::vector<RowLocation> sources;
+    sources.reserve(live);
+    if (live > 0) {
+      auto created = Segment::Create(NewLayout(), static_cast<uint32_t>(live));
+      if (!created.ok()) return created.status();
+      segment = *std::move(created);
+      // Without a lock: the rows are full segments', which never change.
+      for (const std::shared_ptr<Segment>& victim : victims) {
+        for (uint32_t row = 0; row < victim->size(); ++row) {
+          if (!victim->IsLive(row, state->sequence)) continue;
+          segment->Append(victim->id(row), victim->vector(row), victim->dot(row));
+          sources.push_back({victim.get(), row});
+        }
+      }
+    }
+    given_up += PublishCompaction(victims, sources, std::move(segment));
+  }
+}
+
+// noexcept: as PublishUpsert. Older snapshots keep the old segments and their tombstones; the state
+// keeps its sequence number, because nothing that a search can see has changed.
+uint64_t Collection::PublishCompaction(const std::vector<std::shared_ptr<Segment>>& victims,
+                                       const std::vector<RowLocation>& sources,
+                                       std::shared_ptr<Segment> segment) noexcept {
+  std::lock_guard writing(write_mutex_);
+  CollectionState state = *state_.Take();
+  std::unique_lock indexing(index_mutex_);
+  for (uint32_t row = 0; row < sources.size(); ++row) {
+    // A row that was buried while it was copied is dead in the new segment too.
+    if (const uint64_t died = sources[row].segment->died(sources[row].row); died != 0) {
+      segment->Bury(row, died);
+    } else {
+      index_->Set(segment->id(row), {segment.get(), row}, segment->dot(row) == 0);
+    }
+  }
+  uint64_t given_up = 0;
+  const auto is_victim = [&](const CollectionState::Part& part) {
+    return std::find(victims.begin(), victims.end(), part.segment) != victims.end();
+  };
+  const auto first = std::find_if(state.parts.begin(), state.parts.end(), is_victim);
+  for (const CollectionState::Part& part : state.parts) {
+    if (is_victim(part)) given_up += part.rows;
+  }
+  given_up -= sources.size();
+  const auto rows = static_cast<uint32_t>(sources.size());
+  if (segment != nullptr) *first = {std::move(segment), rows};
+  std::erase_if(state.parts, is_victim);
+  state.dead_rows -= given_up;
+  state_.Publish(std::move(state));
+  return given_up;
+}
+
 CollectionInfo Collection::info() const {
   const Snapshot state = state_.Take();
   CollectionInfo info{.config = config_,
@@ -520,7 +635,8 @@ MemoryUse Collection::memory() const {
     const Segment::Bytes bytes = part.segment->bytes(part.rows);
     use.rows_bytes += bytes.rows;
     use.ids_bytes += bytes.ids;
-    use.overhead_bytes += bytes.codes + bytes.overhead;
+    use.codes_bytes += bytes.codes;
+    use.overhead_bytes += bytes.overhead;
   }
   return use;
 }

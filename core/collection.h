@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,6 +20,7 @@
 #include "core/engine.h"
 #include "core/id.h"
 #include "core/metric.h"
+#include "core/scan.h"
 #include "core/snapshot.h"
 
 namespace vexact {
@@ -27,6 +29,13 @@ inline constexpr uint32_t kMaxDimension = 65'536;
 inline constexpr uint32_t kMaxK = 10'000;
 inline constexpr uint32_t kMaxQueries = 4'096;
 inline constexpr uint32_t kMaxPageSize = 10'000;
+
+// For tests: sizes and engine settings that are otherwise chosen by the collection.
+struct CollectionTuning {
+  uint32_t first_width = 0;   // dimensions in the codes' first slab; all of them
+  uint32_t segment_rows = 0;  // rows of every segment; by size
+  ScanTuning scan;
+};
 
 struct CollectionConfig {
   uint32_t dimension = 0;
@@ -90,7 +99,7 @@ struct CollectionInfo {
 };
 
 struct MemoryUse {
-  uint64_t rows_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
+  uint64_t rows_bytes = 0, codes_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
 };
 
 // Every error is INVALID_ARGUMENT unless said otherwise, its message names the row or query (from
@@ -105,8 +114,10 @@ class Collection {
   static absl::Status Validate(const CollectionConfig& config);
 
   // REQUIRES: Validate(config) is OK. `workers` must outlive the collection; `name` is used in
-  // messages.
-  Collection(std::string name, const CollectionConfig& config, Workers& workers);
+  // messages. `on_garbage` is called after a write that gave Compact something to do, from the
+  // writer's thread; it must be quick.
+  Collection(std::string name, const CollectionConfig& config, Workers& workers,
+             std::function<void()> on_garbage = nullptr, const CollectionTuning& tuning = {});
   ~Collection();
 
   const std::string& name() const { return name_; }
@@ -135,6 +146,12 @@ class Collection {
   // `interrupt`.
   absl::StatusOr<SearchResult> Search(std::span<const Query> queries, const SearchOptions& options,
                                       const Interrupt& interrupt = {}) const;
+
+  // Rewrites full segments of which more than a quarter is dead, joining small ones on the way,
+  // until there is none. The rows keep their ids, bits and sequence number; searches go on over
+  // what they have seen, writers wait only while the index is changed. Returns the number of dead
+  // rows that were given up. RESOURCE_EXHAUSTED when memory for a new segment cannot be had.
+  absl::StatusOr<uint64_t> Compact();
 
   CollectionInfo info() const;
   // One pass over a number per row.
@@ -167,10 +184,27 @@ class Collection {
       std::vector<std::vector<float>>& normalized) const;
   absl::Status NotStored(IdView id) const;
 
+  uint32_t FullSegmentRows() const;
+  uint32_t NextSegmentRows(uint64_t rows) const;
+  Layout NewLayout() const;
+  // The positions of the parts that are worth joining into one new segment; empty when there is no
+  // garbage to give up.
+  std::vector<size_t> ChooseVictims(const CollectionState& state) const;
+  // Replaces `victims` by `segment`, whose row i was copied from sources[i]; returns the dead rows
+  // given up.
+  uint64_t PublishCompaction(const std::vector<std::shared_ptr<Segment>>& victims,
+                             const std::vector<RowLocation>& sources,
+                             std::shared_ptr<Segment> segment) noexcept;
+  void ReportGarbage() const;
+
   const std::string name_;
   const CollectionConfig config_;  // as created; the metric of now is in the state
   // Writers hold it from validation to publication.
   std::mutex write_mutex_;
+  // One compaction at a time; taken before write_mutex_.
+  std::mutex compact_mutex_;
+  const std::function<void()> on_garbage_;
+  const CollectionTuning tuning_;
   Published<CollectionState> state_;
   // Id to live row. Guarded by index_mutex_, which a writer holds exclusively only while it changes
   // the index and publishes the state, so that a reader holding it shared sees the two agree.

@@ -65,16 +65,25 @@ class Segment {
   // Writer: takes back the rows from `size` on, which no reader has learned of.
   void Truncate(uint32_t size);
 
-  // Writer: the row is dead for every snapshot from `sequence` on.
+  // Writer: the row is dead for every snapshot from `sequence` on. REQUIRES: it is live.
   void Bury(uint32_t row, uint64_t sequence) {
     // relaxed: a reader whose snapshot is older sees it alive under either value; a newer one was
     // published after.
     died_.as<std::atomic<uint64_t>>()[row].store(sequence, std::memory_order_relaxed);
+    dead_.fetch_add(1, std::memory_order_relaxed);  // a statistic
   }
 
+  // The sequence number that buried the row, 0 while it lives.
+  uint64_t died(uint32_t row) const {
+    return died_.as<std::atomic<uint64_t>>()[row].load(std::memory_order_relaxed);
+  }
+
+  // Rows buried so far.
+  uint32_t dead() const { return dead_.load(std::memory_order_relaxed); }
+
   bool IsLive(uint32_t row, uint64_t sequence) const {
-    const uint64_t died = died_.as<std::atomic<uint64_t>>()[row].load(std::memory_order_relaxed);
-    return died == 0 || died > sequence;
+    const uint64_t end = died(row);
+    return end == 0 || end > sequence;
   }
 
   // dimension() components, 64-byte aligned for row 0; rows follow one another without padding.
@@ -114,6 +123,7 @@ class Segment {
   Pages id_forms_;                              // uint8_t[capacity]: 1 where the id is a text
   std::vector<std::unique_ptr<char[]>> texts_;  // blocks of kTextBlockBytes
   size_t text_room_ = 0;                        // bytes left in texts_.back()
+  std::atomic<uint32_t> dead_{0};
   // Written by the writer, read by bytes() from any thread: a statistic, so relaxed.
   std::atomic<uint64_t> text_bytes_{0};
 };
