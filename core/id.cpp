@@ -1,6 +1,8 @@
 #include "core/id.h"
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 
 namespace vexact {
 namespace {
@@ -52,11 +54,12 @@ absl::Status ValidateId(IdView id) {
   const auto* text = std::get_if<std::string_view>(&id);
   if (text == nullptr) return absl::OkStatus();
   if (text->empty()) return absl::InvalidArgumentError("id is an empty string");
+  // Before the length, whose message shows the text.
+  if (!IsUtf8(*text)) return absl::InvalidArgumentError("id is not valid UTF-8");
   if (text->size() > kMaxIdBytes) {
     return absl::InvalidArgumentError(absl::StrFormat("id %s has %d bytes; the limit is %d",
                                                       Describe(id), text->size(), kMaxIdBytes));
   }
-  if (!IsUtf8(*text)) return absl::InvalidArgumentError("id is not valid UTF-8");
   return absl::OkStatus();
 }
 
@@ -71,7 +74,10 @@ std::string Describe(IdView id) {
     while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
     text = text.substr(0, end);
   }
-  return absl::StrFormat("\"%s%s\"", text, cut ? "…" : "");
+  // An apostrophe needs no escape between double quotes.
+  const std::string escaped =
+      absl::StrReplaceAll(absl::Utf8SafeCHexEscape({text.data(), text.size()}), {{"\\'", "'"}});
+  return absl::StrFormat("\"%s%s\"", escaped, cut ? "…" : "");
 }
 
 }  // namespace vexact

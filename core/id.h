@@ -27,7 +27,7 @@ Id Own(IdView id);
 // with "id".
 absl::Status ValidateId(IdView id);
 
-// For messages: 17, or "seventeen" in quotes, cut after 64 bytes.
+// For messages: 17, or "seventeen" in quotes, on one line, cut after 64 bytes.
 std::string Describe(IdView id);
 
 }  // namespace vexact

@@ -1,0 +1,143 @@
+#include "core/segment.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/core/harness.h"
+
+namespace vexact {
+namespace {
+
+std::unique_ptr<Segment> MakeSegment(uint32_t dimension, uint32_t capacity) {
+  auto segment = Segment::Create(Layout::Whole(dimension), capacity);
+  EXPECT_THAT(segment.status(), IsOk());
+  return *std::move(segment);
+}
+
+void Append(Segment& segment, const Point& point) {
+  segment.Append(View(point.id), point.vector, oracle::Dot(point.vector, point.vector));
+}
+
+Point Read(const Segment& segment, uint32_t row) {
+  return {Own(segment.id(row)), {segment.vector(row).begin(), segment.vector(row).end()}};
+}
+
+TEST(Pages, AreZeroAlignedAndOwnedOnce) {
+  for (const size_t bytes : {size_t{1}, size_t{4096}, (size_t{2} << 20) - 1, size_t{5} << 20}) {
+    auto mapped = Pages::Map(bytes);
+    ASSERT_THAT(mapped.status(), IsOk());
+    Pages pages = *std::move(mapped);
+    auto* first = pages.as<unsigned char>();
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(first) % 64, 0);
+    EXPECT_EQ(first[0], 0);
+    EXPECT_EQ(first[bytes - 1], 0);
+    first[bytes - 1] = 7;
+    Pages other = std::move(pages);
+    EXPECT_EQ(other.as<unsigned char>(), first);
+    Pages third;
+    third = std::move(other);
+    EXPECT_EQ(third.as<unsigned char>()[bytes - 1], 7);
+  }
+}
+
+TEST(Segment, KeepsRowsBitForBit) {
+  const auto segment = MakeSegment(3, 4);
+  EXPECT_EQ(segment->dimension(), 3);
+  EXPECT_EQ(segment->capacity(), kGroupRows) << "rounded up to whole groups";
+  EXPECT_EQ(segment->size(), 0);
+  const std::vector<Point> points = {{uint64_t{7}, {1, 2, 3}},
+                                     {"seven", {-0.0f, 1e-45f, 3e38f}},
+                                     {uint64_t{0}, {0, 0, 0}},
+                                     {std::string("\0x", 2), {4, 5, 6}}};
+  for (const Point& point : points) Append(*segment, point);
+  ASSERT_EQ(segment->size(), 4);
+  for (uint32_t row = 0; row < 4; ++row) {
+    EXPECT_EQ(Read(*segment, row), points[row]);
+    EXPECT_EQ(segment->dot(row), oracle::Dot(points[row].vector, points[row].vector));
+  }
+  EXPECT_TRUE(std::signbit(segment->vector(1)[0]));
+}
+
+TEST(Segment, NeverMovesARow) {
+  const auto segment = MakeSegment(17, 3'000);
+  Append(*segment, {"first", std::vector<float>(17, 1)});
+  const float* vector = segment->vector(0).data();
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(vector) % 64, 0);
+  const char* text = std::get<std::string_view>(segment->id(0)).data();
+  for (uint64_t i = 1; i < 3'000; ++i) {
+    Append(*segment, {"another " + std::to_string(i), std::vector<float>(17, 2)});
+  }
+  EXPECT_EQ(segment->vector(0).data(), vector);
+  EXPECT_EQ(std::get<std::string_view>(segment->id(0)).data(), text);
+  EXPECT_EQ(Read(*segment, 0), (Point{"first", std::vector<float>(17, 1)}));
+}
+
+TEST(Segment, KeepsTextsOfEveryLength) {
+  const auto segment = MakeSegment(1, 2'000);
+  std::vector<Id> ids;
+  for (size_t i = 0; i < 2'000; ++i)
+    ids.push_back(std::string(1 + i % kMaxIdBytes, static_cast<char>('a' + i % 26)));
+  for (const Id& id : ids) Append(*segment, {id, {1}});
+  for (uint32_t row = 0; row < ids.size(); ++row) ASSERT_EQ(Own(segment->id(row)), ids[row]);
+}
+
+TEST(Segment, ATombstoneEndsARowForLaterStatesOnly) {
+  const auto segment = MakeSegment(1, 2);
+  Append(*segment, {uint64_t{1}, {1}});
+  Append(*segment, {uint64_t{2}, {2}});
+  EXPECT_TRUE(segment->IsLive(0, 1));
+  EXPECT_TRUE(segment->IsLive(0, ~uint64_t{0}));
+  EXPECT_EQ(segment->dead(), 0);
+  segment->Bury(0, 5);
+  EXPECT_EQ(segment->dead(), 1);
+  EXPECT_TRUE(segment->IsLive(0, 1));
+  EXPECT_TRUE(segment->IsLive(0, 4));
+  EXPECT_FALSE(segment->IsLive(0, 5));
+  EXPECT_FALSE(segment->IsLive(0, 6));
+  EXPECT_TRUE(segment->IsLive(1, 6));
+  EXPECT_EQ(Read(*segment, 0), (Point{uint64_t{1}, {1}})) << "the row itself stays readable";
+}
+
+TEST(Segment, TruncatedRowsMakeRoomForOthers) {
+  const auto segment = MakeSegment(2, 3);
+  Append(*segment, {"kept", {1, 1}});
+  Append(*segment, {"taken back", {2, 2}});
+  Append(*segment, {uint64_t{9}, {3, 3}});
+  segment->Truncate(1);
+  EXPECT_EQ(segment->size(), 1);
+  Append(*segment, {uint64_t{4}, {4, 4}});
+  Append(*segment, {"fifth", {5, 5}});
+  EXPECT_EQ(Read(*segment, 0), (Point{"kept", {1, 1}}));
+  EXPECT_EQ(Read(*segment, 1), (Point{uint64_t{4}, {4, 4}}));
+  EXPECT_EQ(Read(*segment, 2), (Point{"fifth", {5, 5}}));
+}
+
+TEST(Segment, CountsTheBytesOfItsRows) {
+  const auto segment = MakeSegment(100, 1'000);
+  EXPECT_EQ(segment->bytes(0).rows, 0);
+  EXPECT_EQ(segment->bytes(0).codes, 0);
+  EXPECT_EQ(segment->bytes(0).ids, 0);
+  EXPECT_EQ(segment->bytes(0).overhead, 0);
+  Append(*segment, {uint64_t{1}, std::vector<float>(100, 1)});
+  Append(*segment, {std::string(500, 'x'), std::vector<float>(100, 1)});
+  EXPECT_EQ(segment->bytes(1).rows, 400);
+  EXPECT_EQ(segment->bytes(2).rows, 800);
+  EXPECT_GE(segment->bytes(2).codes, 2 * 100) << "a byte a dimension and more";
+  EXPECT_LE(segment->bytes(2).codes, 2 * 200);
+  EXPECT_GE(segment->bytes(2).ids, 508);
+  EXPECT_GE(segment->bytes(2).overhead, 2 * sizeof(double));
+}
+
+TEST(Segment, SaysSoWhenItsMemoryCannotBeHad) {
+  // A petabyte: more than an address can name.
+  const auto segment = Segment::Create(Layout::Whole(65'536), 4'000'000'000);
+  EXPECT_THAT(segment.status(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "cannot reserve 1048576000000000 bytes of memory: Cannot allocate memory"));
+}
+
+}  // namespace
+}  // namespace vexact
