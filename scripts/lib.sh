@@ -3,6 +3,9 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
+# Every clone of the repository shares ccache's results, debug builds too.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+
 # A folder for logs and the like, gone when the script ends, however it ends.
 scratch=$(mktemp -d)
 at_exit() { :; } # a script that has more to clean up replaces this
