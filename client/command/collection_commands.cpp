@@ -104,10 +104,14 @@ std::string Warning(const Description& description) {
       norms.min, norms.max, collection.name);
 }
 
+// Four decimals where norms are near 1, as most are.
+std::string Norm(double norm) {
+  return norm >= 0.01 && norm < 1e4 ? absl::StrFormat("%.4f", norm) : absl::StrFormat("%.4g", norm);
+}
+
 void PrintDescription(const Description& description) {
   const Collection& collection = description.collection;
   const NormStatistics& norms = description.norms;
-  const MemoryUse& memory = description.memory;
   const auto line = [](std::string label, const std::string& text) {
     label.resize(std::max<size_t>(12, label.size() + 2), ' ');
     std::cout << label << text << '\n';
@@ -123,12 +127,11 @@ void PrintDescription(const Description& description) {
     const double unit =
         100 * static_cast<double>(norms.unit_rows) / static_cast<double>(collection.rows);
     line("norms",
-         absl::StrFormat("min %.4g  mean %.4g  max %.4g; %.1f %% within 1e-3 of 1; %s zero %s",
-                         norms.min, norms.mean, norms.max, unit, Thousands(norms.zero_rows),
-                         norms.zero_rows == 1 ? "row" : "rows"));
+         absl::StrFormat("min %s  mean %s  max %s; %.1f %% within 1e-3 of 1; %s zero %s",
+                         Norm(norms.min), Norm(norms.mean), Norm(norms.max), unit,
+                         Thousands(norms.zero_rows), norms.zero_rows == 1 ? "row" : "rows"));
   }
-  line("memory", absl::StrCat(Bytes(memory.rows_bytes), " rows, ", Bytes(memory.ids_bytes),
-                              " ids, ", Bytes(memory.overhead_bytes), " overhead"));
+  line("memory", Describe(description.memory));
   if (const std::string warning = Warning(description); !warning.empty()) line("warning", warning);
 }
 
@@ -140,16 +143,13 @@ int RunDescribe(const Globals& globals, const NameOptions& options) {
     return kDone;
   }
   const NormStatistics& norms = description->norms;
-  const MemoryUse& memory = description->memory;
   Json json = ToJson(description->collection);
   json["norms"] = {{"min", norms.min},
                    {"mean", norms.mean},
                    {"max", norms.max},
                    {"unit_rows", norms.unit_rows},
                    {"zero_rows", norms.zero_rows}};
-  json["memory"] = {{"rows_bytes", memory.rows_bytes},
-                    {"ids_bytes", memory.ids_bytes},
-                    {"overhead_bytes", memory.overhead_bytes}};
+  json["memory"] = ToJson(description->memory);
   json["warnings"] = Json::array();
   if (const std::string warning = Warning(*description); !warning.empty()) {
     json["warnings"].push_back(warning);

@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "client/command/format.h"
 
 namespace vexact::client {
@@ -27,16 +28,29 @@ void AddGlobals(Program& program, const std::string& version) {
   app.add_option("--timeout", globals.timeout_s,
                  "Give up on an answer after so long; for add, on the whole load (default: never)")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            double seconds = 0;
+            const bool good = CLI::detail::lexical_cast(text, seconds) && seconds > 0;
+            return good ? "" : absl::StrCat("\"", text, "\" is not a number of seconds above 0");
+          },
+          ""));
   app.add_flag("--json", globals.json, "Print JSON, for programs");
 }
 
 // CLI11's own messages, in the style of the others.
 int UsageError(const CLI::App& app, const CLI::ParseError& error) {
-  std::string message = error.what();
-  if (message.empty()) message = error.get_name();
-  BadInput(message);
   const std::vector<CLI::App*> chosen = app.get_subcommands();
+  const std::vector<std::string> rest = app.remaining();
+  if (!chosen.empty()) {
+    BadInput(error.what());
+  } else if (!rest.empty() && !rest[0].starts_with('-')) {
+    BadInput("there is no command \"" + Printable(rest[0]) + "\"");
+  } else if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && rest.empty()) {
+    BadInput("a command is needed, such as create, add or search");
+  } else {
+    BadInput(rest.empty() ? error.what() : "there is no option " + Printable(rest[0]));
+  }
   std::cerr << "See: vexact " << (chosen.empty() ? "" : chosen[0]->get_name() + " ") << "--help\n";
   return kBadUsage;
 }
@@ -106,6 +120,18 @@ int BadInput(std::string_view message) {
 }
 
 Json ToJson(const Id& id) { return id.is_number() ? Json(id.number()) : Json(id.text()); }
+
+Json ToJson(const MemoryUse& memory) {
+  return {{"rows_bytes", memory.rows_bytes},
+          {"codes_bytes", memory.codes_bytes},
+          {"ids_bytes", memory.ids_bytes},
+          {"overhead_bytes", memory.overhead_bytes}};
+}
+
+std::string Describe(const MemoryUse& memory) {
+  return absl::StrCat(Bytes(memory.rows_bytes), " rows, ", Bytes(memory.codes_bytes), " codes, ",
+                      Bytes(memory.ids_bytes), " ids, ", Bytes(memory.overhead_bytes), " overhead");
+}
 
 void Print(const Json& json) {
   std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';

@@ -78,6 +78,9 @@ int BadInput(std::string_view message);
 // The shapes that docs/cli.md documents.
 using Json = nlohmann::ordered_json;
 Json ToJson(const Id& id);
+Json ToJson(const MemoryUse& memory);
+// "225 MiB rows, 60 MiB codes, 6 MiB ids, 2 MiB overhead".
+std::string Describe(const MemoryUse& memory);
 // One line on stdout.
 void Print(const Json& json);
 

@@ -118,7 +118,7 @@ struct Facts {
         }
       }
       for (const std::string& name : names) {
-        if (option->get_type_size() == 0) continue;
+        if (option->get_items_expected_max() == 0) continue;  // a flag
         take_value.insert(name);
         if (!values.empty()) choices[name] = values;
       }

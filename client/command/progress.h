@@ -10,11 +10,11 @@
 namespace vexact::client {
 
 struct ProgressState {
-  std::string name;               // of the collection
-  uint64_t rows = 0;              // done
-  std::optional<uint64_t> total;  // rows, where it is known
-  uint64_t bytes = 0;             // of vectors, done
-  absl::Duration elapsed;
+  std::string name = {};               // of the collection
+  uint64_t rows = 0;                   // done
+  std::optional<uint64_t> total = {};  // rows, where it is known
+  uint64_t bytes = 0;                  // of vectors, done
+  absl::Duration elapsed = absl::ZeroDuration();
 };
 
 // One line of at most `columns` characters, without a line feed. Without a total there is no bar

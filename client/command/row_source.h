@@ -35,8 +35,8 @@ class RowSource {
 };
 
 struct RowSourceOptions {
-  std::string path;       // a .npy file, or JSON lines; "-": JSON lines from stdin
-  std::string ids;        // "FILE" or "FILE:COLUMN"; empty: 0, 1, 2, ... Not with JSON lines
+  std::string path = {};  // a .npy file, or JSON lines; "-": JSON lines from stdin
+  std::string ids = {};   // "FILE" or "FILE:COLUMN"; empty: 0, 1, 2, ... Not with JSON lines
   bool text_ids = false;  // every entry of the ids file is a text
 };
 

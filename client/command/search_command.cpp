@@ -127,9 +127,13 @@ class Output {
   }
 
  private:
+  static bool IsExact(Engine engine) {
+    return engine == Engine::kScan || engine == Engine::kReference;
+  }
+
   // What the engine warrants. An engine that this program does not know is not spoken for.
   std::string Claim() const {
-    if (last_engine_ == Engine::kReference) return "exact over";
+    if (IsExact(last_engine_)) return "exact over";
     if (last_engine_ == Engine::kFaiss) return "selected in float32 by faiss from";
     return "compared with";
   }
@@ -138,7 +142,7 @@ class Output {
     std::string head = Json{{"collection", options_.collection},
                             {"metric", Name(answer.metric)},
                             {"engine", Name(answer.engine)},
-                            {"exact", answer.engine == Engine::kReference}}
+                            {"exact", IsExact(answer.engine)}}
                            .dump();
     head.back() = ',';
     std::cout << head << "\"results\":[";
@@ -193,7 +197,7 @@ class Output {
   uint64_t shown_ = 0;
   absl::Duration time_;
   uint64_t last_rows_ = 0;
-  Engine last_engine_ = Engine::kReference;
+  Engine last_engine_ = Engine::kScan;
   Metric last_metric_ = Metric::kCosine;
 };
 
@@ -282,8 +286,8 @@ void AddSearchCommand(Program& program) {
       ->capture_default_str();
   AddMetricOption(search, &options->metric, "Instead of the collection's own");
   search->add_option("--engine", options->engine, "Instead of the server's default")
-      ->check(OneOf({"reference", "faiss"}))
-      ->type_name("reference|faiss");
+      ->check(OneOf({"scan", "reference", "faiss"}))
+      ->type_name("scan|reference|faiss");
   search->add_flag("--with-vectors", options->with_vectors, "Show the stored vector of every hit");
 }
 

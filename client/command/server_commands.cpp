@@ -35,6 +35,7 @@ Json ToJson(const ServerInfo& info) {
           {"uptime_s", absl::ToInt64Seconds(info.uptime)},
           {"collections", info.collections},
           {"rows", info.rows},
+          {"memory", ToJson(info.memory)},
           {"limits",
            {{"max_dimension", limits.max_dimension},
             {"max_queries", limits.max_queries},
@@ -58,6 +59,7 @@ int RunInfo(const Globals& globals, const NoOptions&) {
             << "data        " << Thousands(info->collections)
             << (info->collections == 1 ? " collection, " : " collections, ") << Rows(info->rows)
             << '\n'
+            << "memory      " << Describe(info->memory) << '\n'
             << "engine      " << Name(info->default_engine) << ", " << info->isa << ", "
             << info->threads << (info->threads == 1 ? " thread" : " threads") << '\n'
             << "limits      " << Thousands(limits.max_dimension) << " dimensions, "

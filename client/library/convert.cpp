@@ -62,6 +62,8 @@ v1::Normalization ToProto(Normalization normalization) {
 
 v1::Engine ToProto(Engine engine) {
   switch (engine) {
+    case Engine::kScan:
+      return v1::ENGINE_SCAN;
     case Engine::kReference:
       return v1::ENGINE_REFERENCE;
     case Engine::kFaiss:
@@ -149,6 +151,8 @@ Normalization FromProto(v1::Normalization normalization) {
 
 Engine FromProto(v1::Engine engine) {
   switch (engine) {
+    case v1::ENGINE_SCAN:
+      return Engine::kScan;
     case v1::ENGINE_REFERENCE:
       return Engine::kReference;
     case v1::ENGINE_FAISS:
@@ -177,18 +181,22 @@ Collection FromProto(const v1::Collection& collection) {
           .sequence = collection.sequence()};
 }
 
+MemoryUse FromProto(const v1::MemoryUse& memory) {
+  return {.rows_bytes = memory.rows_bytes(),
+          .codes_bytes = memory.codes_bytes(),
+          .ids_bytes = memory.ids_bytes(),
+          .overhead_bytes = memory.overhead_bytes()};
+}
+
 Description FromProto(const v1::GetCollectionResponse& response) {
   const v1::NormStatistics& norms = response.norms();
-  const v1::MemoryUse& memory = response.memory();
   return {.collection = FromProto(response.collection()),
           .norms = {.min = norms.min(),
                     .mean = norms.mean(),
                     .max = norms.max(),
                     .unit_rows = norms.unit_rows(),
                     .zero_rows = norms.zero_rows()},
-          .memory = {.rows_bytes = memory.rows_bytes(),
-                     .ids_bytes = memory.ids_bytes(),
-                     .overhead_bytes = memory.overhead_bytes()}};
+          .memory = FromProto(response.memory())};
 }
 
 Upserted FromProto(const v1::UpsertResponse& response) {
@@ -262,7 +270,8 @@ ServerInfo FromProto(const v1::GetInfoResponse& response) {
                      .max_name_length = limits.max_name_length(),
                      .max_message_bytes = limits.max_message_bytes()},
           .collections = response.collections(),
-          .rows = response.rows()};
+          .rows = response.rows(),
+          .memory = FromProto(response.memory())};
 }
 
 }  // namespace vexact::client

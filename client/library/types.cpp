@@ -46,6 +46,8 @@ std::string_view Name(Normalization normalization) {
 
 std::string_view Name(Engine engine) {
   switch (engine) {
+    case Engine::kScan:
+      return "scan";
     case Engine::kReference:
       return "reference";
     case Engine::kFaiss:
@@ -75,7 +77,7 @@ std::optional<Normalization> ParseNormalization(std::string_view name) {
 }
 
 std::optional<Engine> ParseEngine(std::string_view name) {
-  static constexpr Engine kEngines[] = {Engine::kReference, Engine::kFaiss};
+  static constexpr Engine kEngines[] = {Engine::kScan, Engine::kReference, Engine::kFaiss};
   return Parse<Engine>(name, kEngines);
 }
 

@@ -69,12 +69,15 @@ inline constexpr Normalization kNormalizations[] = {Normalization::kNone, Normal
 
 // What computes an answer.
 enum class Engine {
+  kScan,       // refuses rows by certified bounds, scores the rest: the reference engine's answer,
+               // faster
   kReference,  // scores every row with the reference score: exact by definition
   kFaiss,      // selects in float32, then scores what it selected with the reference score
   kOther,      // in answers only: an engine that is newer than this library
 };
 
-// "inner_product", "cosine", "l2"; "none", "l2", "require_unit"; "reference", "faiss", "other".
+// "inner_product", "cosine", "l2"; "none", "l2", "require_unit"; "scan", "reference", "faiss",
+// "other".
 std::string_view Name(Metric metric);
 std::string_view Name(Normalization normalization);
 std::string_view Name(Engine engine);
@@ -86,7 +89,7 @@ std::optional<Engine> ParseEngine(std::string_view name);
 
 // What a collection is made from.
 struct CollectionSpec {
-  std::string name;
+  std::string name = {};
   uint32_t dimension = 0;
   Metric metric = Metric::kCosine;
   Normalization normalization = Normalization::kNone;
@@ -117,7 +120,7 @@ struct NormStatistics {
 
 // Bytes of the server's memory.
 struct MemoryUse {
-  uint64_t rows_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
+  uint64_t rows_bytes = 0, codes_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
 };
 
 struct Description {
@@ -160,10 +163,10 @@ struct Query {
 };
 
 struct SearchOptions {
-  uint32_t k = 10;               // 1 to 10,000; when there are fewer rows, all of them are returned
-  std::optional<Metric> metric;  // absent: the collection's own
-  std::optional<Engine> engine;  // absent: the server's default
-  bool with_vectors = false;     // the stored vector with every hit
+  uint32_t k = 10;  // 1 to 10,000; when there are fewer rows, all of them are returned
+  std::optional<Metric> metric = {};  // absent: the collection's own
+  std::optional<Engine> engine = {};  // absent: the server's default
+  bool with_vectors = false;          // the stored vector with every hit
 };
 
 struct Hit {
@@ -178,7 +181,7 @@ struct SearchAnswer {
   std::vector<std::vector<Hit>>
       results;  // one per query, nearest first; equal scores by ascending id
   Metric metric = Metric::kCosine;
-  Engine engine = Engine::kReference;
+  Engine engine = Engine::kScan;
   uint64_t rows_compared = 0;  // live rows that each query was compared with
   uint64_t sequence = 0;       // the state that this is the truth of
   absl::Duration server_time;
@@ -214,11 +217,12 @@ struct ServerInfo {
   std::string version;  // major.minor.patch
   std::string isa;      // the instruction set of its kernels
   uint32_t threads = 0;
-  Engine default_engine = Engine::kReference;
+  Engine default_engine = Engine::kScan;
   absl::Duration uptime;
   Limits limits;
   uint64_t collections = 0;
   uint64_t rows = 0;
+  MemoryUse memory;
 };
 
 enum class Health { kUnknown, kServing, kNotServing };
