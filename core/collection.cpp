@@ -226,6 +226,7 @@ Collection::Collection(std::string name, const CollectionConfig& config, Workers
       tuning_(tuning),
       state_(CollectionState{.metric = config.metric}),
       index_(std::make_unique<Index>()) {
+  engines_[static_cast<size_t>(EngineKind::kScan)] = MakeScanEngine(workers, tuning.scan);
   engines_[static_cast<size_t>(EngineKind::kReference)] = MakeReferenceEngine(workers);
   engines_[static_cast<size_t>(EngineKind::kFaiss)] = MakeFaissEngine(workers);
 }

@@ -68,7 +68,7 @@ struct Query {
 struct SearchOptions {
   uint32_t k = 10;
   std::optional<Metric> metric;  // the collection's own when absent
-  EngineKind engine = EngineKind::kReference;
+  EngineKind engine = EngineKind::kScan;
 };
 
 struct SearchResult {
@@ -100,6 +100,14 @@ struct CollectionInfo {
 
 struct MemoryUse {
   uint64_t rows_bytes = 0, codes_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
+
+  MemoryUse& operator+=(const MemoryUse& other) {
+    rows_bytes += other.rows_bytes;
+    codes_bytes += other.codes_bytes;
+    ids_bytes += other.ids_bytes;
+    overhead_bytes += other.overhead_bytes;
+    return *this;
+  }
 };
 
 // Every error is INVALID_ARGUMENT unless said otherwise, its message names the row or query (from

@@ -4,6 +4,8 @@ namespace vexact {
 
 std::string_view Name(EngineKind kind) {
   switch (kind) {
+    case EngineKind::kScan:
+      return "scan";
     case EngineKind::kReference:
       return "reference";
     case EngineKind::kFaiss:

@@ -17,14 +17,16 @@
 namespace vexact {
 
 enum class EngineKind {
+  kScan,       // certified bounds from 8-bit codes, then the reference score: the same bits, faster
   kReference,  // scores every row with the reference score: exact by definition
   kFaiss,  // FAISS IndexFlat selects candidates in float32; they are rescored with the reference
            // score
 };
 
-inline constexpr EngineKind kEngineKinds[] = {EngineKind::kReference, EngineKind::kFaiss};
+inline constexpr EngineKind kEngineKinds[] = {EngineKind::kScan, EngineKind::kReference,
+                                              EngineKind::kFaiss};
 
-// "reference", "faiss".
+// "scan", "reference", "faiss".
 std::string_view Name(EngineKind kind);
 std::optional<EngineKind> ParseEngineKind(std::string_view name);
 

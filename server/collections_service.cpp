@@ -37,11 +37,7 @@ absl::Status CollectionsService::Describe(const v1::GetCollectionRequest& reques
   norms_message.set_max(norms.max);
   norms_message.set_unit_rows(norms.unit_rows);
   norms_message.set_zero_rows(norms.zero_rows);
-  const MemoryUse memory = (*collection)->memory();
-  v1::MemoryUse& memory_message = *response.mutable_memory();
-  memory_message.set_rows_bytes(memory.rows_bytes);
-  memory_message.set_ids_bytes(memory.ids_bytes);
-  memory_message.set_overhead_bytes(memory.overhead_bytes);
+  Fill((*collection)->memory(), *response.mutable_memory());
   return absl::OkStatus();
 }
 

@@ -63,7 +63,7 @@ absl::Status SetEngine(Config& config, const std::string& value) {
   const std::optional<EngineKind> kind = ParseEngineKind(value);
   if (!kind) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("\"%s\" is not an engine; there are reference and faiss", value));
+        absl::StrFormat("\"%s\" is not an engine; there are scan, reference and faiss", value));
   }
   config.engine = *kind;
   return absl::OkStatus();
@@ -108,8 +108,8 @@ const std::vector<Option>& Options() {
       {"listen", "HOST:PORT", false, "Where to listen; port 0 takes a free one [127.0.0.1:7700]",
        SetListen},
       {"threads", "N", true, "Threads that searches share [number of processors]", SetThreads},
-      {"engine", "NAME", false, "Engine of searches that name none: reference or faiss [reference]",
-       SetEngine},
+      {"engine", "NAME", false,
+       "Engine of searches that name none: scan, reference or faiss [scan]", SetEngine},
       {"max_message_bytes", "N", true, "Bytes of one message, either way [67108864]",
        SetMaxMessageBytes},
       {"drain_seconds", "N", true, "How long to wait for running requests when stopping [10]",

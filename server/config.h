@@ -22,7 +22,7 @@ struct Config {
   // Threads that searches share.
   int threads = AvailableProcessors();
   // Of searches that name none.
-  EngineKind engine = EngineKind::kReference;
+  EngineKind engine = EngineKind::kScan;
   // Of one message, either way.
   int64_t max_message_bytes = 64 << 20;
   // How long a stopping server waits for the requests that run.

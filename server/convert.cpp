@@ -102,12 +102,14 @@ absl::StatusOr<std::optional<EngineKind>> FromProto(v1::Engine engine) {
   switch (engine) {
     case v1::ENGINE_UNSPECIFIED:
       return std::nullopt;
+    case v1::ENGINE_SCAN:
+      return EngineKind::kScan;
     case v1::ENGINE_REFERENCE:
       return EngineKind::kReference;
     case v1::ENGINE_FAISS:
       return EngineKind::kFaiss;
     default:
-      return Unknown("engine", engine, "1 (reference) and 2 (faiss)");
+      return Unknown("engine", engine, "1 (scan), 2 (reference) and 3 (faiss)");
   }
 }
 
@@ -137,6 +139,8 @@ v1::Normalization ToProto(Normalization normalization) {
 
 v1::Engine ToProto(EngineKind engine) {
   switch (engine) {
+    case EngineKind::kScan:
+      return v1::ENGINE_SCAN;
     case EngineKind::kReference:
       return v1::ENGINE_REFERENCE;
     case EngineKind::kFaiss:
@@ -267,6 +271,13 @@ void Fill(const Collection& collection, v1::Collection& message) {
   message.set_rows(info.rows);
   message.set_dead_rows(info.dead_rows);
   message.set_sequence(info.sequence);
+}
+
+void Fill(const MemoryUse& memory, v1::MemoryUse& message) {
+  message.set_rows_bytes(memory.rows_bytes);
+  message.set_codes_bytes(memory.codes_bytes);
+  message.set_ids_bytes(memory.ids_bytes);
+  message.set_overhead_bytes(memory.overhead_bytes);
 }
 
 void Fill(const UpsertResult& result, v1::UpsertResponse& message) {

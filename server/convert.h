@@ -65,6 +65,7 @@ void Fill(std::span<const float> vector, v1::Vector& message);
 void Fill(const RowRef& row, bool with_vector, v1::Point& message);
 void Fill(const Collection& collection, v1::Collection& message);
 void Fill(const UpsertResult& result, v1::UpsertResponse& message);
+void Fill(const MemoryUse& memory, v1::MemoryUse& message);
 
 // The same code, with `prefix` and ": " before the message.
 absl::Status Prefixed(std::string_view prefix, const absl::Status& status);

@@ -100,6 +100,10 @@ int Main(const std::vector<std::string>& arguments) {
     std::fputs(information->text.c_str(), stdout);
     return EXIT_SUCCESS;
   }
+  const char* isa = std::getenv("VEXACT_FORCE_ISA");
+  if (std::string error; SelectKernel(isa == nullptr ? "" : isa, error) == nullptr) {
+    return Fail(kExitUsage, error);
+  }
   return Serve(std::get<Config>(*read));
 }
 

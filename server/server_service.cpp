@@ -28,7 +28,12 @@ void Describe(const ServiceContext& context, v1::GetInfoResponse& response) {
   limits.set_max_message_bytes(static_cast<uint64_t>(context.config.max_message_bytes));
   uint64_t rows = 0;
   const auto collections = context.catalog.List();
-  for (const auto& collection : collections) rows += collection->info().rows;
+  MemoryUse memory;
+  for (const auto& collection : collections) {
+    rows += collection->info().rows;
+    memory += collection->memory();
+  }
+  Fill(memory, *response.mutable_memory());
   response.set_collections(collections.size());
   response.set_rows(rows);
 }

@@ -1,0 +1,24 @@
+#include <CLI/CLI.hpp>
+
+#include "benchmarks/scan_benchmark.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Measures the engine. Prints the times of each case and lines \"RATIO <name> <value>\".\n"
+      "Run it on an otherwise idle machine; the large cases need 9 GB of memory.\n\n"
+      "Examples:\n"
+      "  vexact-bench scan                    all cases\n"
+      "  vexact-bench scan --only small       one of: small worst sentences concurrent clustered "
+      "isotropic"};
+  app.require_subcommand(1);
+  vexact::bench::ScanOptions options{.only = "", .rounds = 20, .data_dir = VEXACT_DEFAULT_DATA_DIR};
+  CLI::App* scan =
+      app.add_subcommand("scan", "the exact engine against a float32 scan at the memory's speed");
+  scan->add_option("--only", options.only, "cases whose name contains this");
+  scan->add_option("--rounds", options.rounds, "counted rounds of each measurement")
+      ->capture_default_str();
+  scan->add_option("--data", options.data_dir, "folder of sentences.f16.npy and queries.f32.npy")
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  return vexact::bench::RunScanBenchmark(options);
+}
