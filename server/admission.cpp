@@ -20,26 +20,31 @@ Admission::Ticket::~Ticket() {
 
 absl::StatusOr<Admission::Ticket> Admission::Enter() {
   const std::lock_guard lock(mutex_);
-  if (draining_) return StoppingError();
+  if (closed_) return StoppingError();
   ++inside_;
   return Ticket(this);
 }
 
-Admission::Drained Admission::Drain(absl::Duration limit) {
-  std::unique_lock lock(mutex_);
-  draining_ = true;
-  const uint64_t before = inside_;
-  changed_.wait_for(lock, absl::ToChronoNanoseconds(limit), [this] { return inside_ == 0; });
-  return {.finished = before - inside_, .remaining = inside_};
+uint64_t Admission::Close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  return inside_;
 }
 
-bool Admission::draining() const {
+uint64_t Admission::AwaitEmpty(absl::Duration limit) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, absl::ToChronoNanoseconds(limit), [this] { return inside_ == 0; });
+  return inside_;
+}
+
+bool Admission::closed() const {
   const std::lock_guard lock(mutex_);
-  return draining_;
+  return closed_;
 }
 
 void Admission::Leave() {
-  // Notified under the lock: a Drain() that wakes must not destroy what is still being used here.
+  // Notified under the lock: an AwaitEmpty() that wakes must not destroy what is still being used
+  // here.
   const std::lock_guard lock(mutex_);
   --inside_;
   changed_.notify_all();

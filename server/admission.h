@@ -37,23 +37,21 @@ class Admission {
   // UNAVAILABLE once the server is stopping.
   absl::StatusOr<Ticket> Enter();
 
-  struct Drained {
-    uint64_t finished = 0;  // requests that were running when the drain began and have ended since
-    uint64_t remaining = 0;
-  };
-  // Lets nobody in any more and waits until all are out, or for `limit`.
-  Drained Drain(absl::Duration limit);
+  // Lets nobody in any more. Returns how many are inside.
+  uint64_t Close();
 
-  // Whether Drain() has begun.
-  bool draining() const;
+  // Waits until all are out, or for `limit`. Returns how many are still inside.
+  uint64_t AwaitEmpty(absl::Duration limit);
+
+  bool closed() const;
 
  private:
   void Leave();
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  uint64_t inside_ = 0;    // guarded by mutex_
-  bool draining_ = false;  // guarded by mutex_
+  uint64_t inside_ = 0;  // guarded by mutex_
+  bool closed_ = false;  // guarded by mutex_
 };
 
 // What is answered to those who come too late.

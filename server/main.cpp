@@ -3,9 +3,11 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -87,9 +89,11 @@ int Serve(const Config& config) {
   if (!server.ok()) return Fail(kExitFailure, std::string(server.status().message()));
   LogReady(config, (*server)->address());
   const int signal = WaitForStop();
-  const Admission::Drained drained = (*server)->Drain();
-  spdlog::info("stopped signal={} drained={} cancelled={}", signal == SIGINT ? "SIGINT" : "SIGTERM",
-               drained.finished, drained.remaining);
+  const uint64_t running = (*server)->Close();
+  spdlog::info("stopping signal={} running={} drain_seconds={}",
+               signal == SIGINT ? "SIGINT" : "SIGTERM", running, config.drain_seconds);
+  const uint64_t cancelled = (*server)->Drain();
+  spdlog::info("stopped drained={} cancelled={}", running - cancelled, cancelled);
   return EXIT_SUCCESS;
 }
 

@@ -133,12 +133,16 @@ std::string Server::address() const {
   return listen.substr(0, listen.rfind(':') + 1) + std::to_string(parts_->port);
 }
 
-Admission::Drained Server::Drain() {
+uint64_t Server::Close() {
   parts_->grpc_server->GetHealthCheckService()->SetServingStatus(false);
-  const Admission::Drained drained =
-      parts_->admission.Drain(absl::Seconds(parts_->config.drain_seconds));
+  return parts_->admission.Close();
+}
+
+uint64_t Server::Drain() {
+  const uint64_t remaining =
+      parts_->admission.AwaitEmpty(absl::Seconds(parts_->config.drain_seconds));
   parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kFarewell);
-  return drained;
+  return remaining;
 }
 
 }  // namespace vexact::server

@@ -1,12 +1,11 @@
 // The server as a whole: the engine, the services and the port.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "core/catalog.h"
-#include "server/admission.h"
 #include "server/config.h"
 
 namespace vexact::server {
@@ -22,9 +21,13 @@ class Server {
   // HOST:PORT, with the port that was taken when 0 was asked for.
   std::string address() const;
 
-  // Turns new requests away, says NOT_SERVING to who asks for health, waits for the requests that
-  // run, for the configured time, and cancels what is left. Call once.
-  Admission::Drained Drain();
+  // Turns new requests away from here on, and says NOT_SERVING to who asks for health. Returns how
+  // many requests run.
+  uint64_t Close();
+
+  // After Close(): waits for the requests that run, for the configured time, and cancels what is
+  // left. Returns how many that were. Call once.
+  uint64_t Drain();
 
  private:
   struct Parts;

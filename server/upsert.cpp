@@ -25,7 +25,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
   void Start() {
-    if (context_.admission.draining()) return End(StoppingError());
+    if (context_.admission.closed()) return End(StoppingError());
     StartRead(&incoming_);
   }
 
@@ -65,7 +65,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     if (!ok) return End(Broken("before a request could be acknowledged"));
     ++acknowledged_;
     ticket_ = {};
-    if (context_.admission.draining()) return End(StoppingError());
+    if (context_.admission.closed()) return End(StoppingError());
     StartRead(&incoming_);
   }
 

@@ -315,7 +315,7 @@ class Search(InteropTest):
         name = self.create(4)
         rows = np.random.default_rng(3).standard_normal((20, 4)).astype(np.float32)
         self.upsert(name, range(20), rows)
-        for engine in (self.types.ENGINE_REFERENCE, self.types.ENGINE_FAISS):
+        for engine in (self.types.ENGINE_SCAN, self.types.ENGINE_REFERENCE, self.types.ENGINE_FAISS):
             response = self.search_stub.Search(self.search.SearchRequest(
                 collection=name, k=100, engine=engine, with_vectors=True,
                 queries=[self.search.Query(id=self.make_id(7)),
