@@ -511,21 +511,25 @@ void Collection::ReportGarbage() const {
 
 std::vector<size_t> Collection::ChooseVictims(const CollectionState& state) const {
   std::vector<size_t> victims;
-  bool garbage = false;
   uint64_t live = 0;
-  for (size_t p = 0; p < state.parts.size(); ++p) {
-    const CollectionState::Part& part = state.parts[p];
-    // The last segment still grows, unless it is full.
-    if (p + 1 == state.parts.size() && part.rows < part.segment->capacity()) break;
-    const bool small = part.rows < FullSegmentRows() / kSmallShare;
-    if (!IsGarbage(part) && !small) continue;
-    const uint64_t rows = part.rows - std::min(part.rows, part.segment->dead());
-    if (live + rows > FullSegmentRows()) continue;
-    live += rows;
-    garbage |= IsGarbage(part);
-    victims.push_back(p);
-  }
-  if (!garbage) victims.clear();
+  const auto choose = [&](auto&& worth_it) {
+    for (size_t p = 0; p < state.parts.size(); ++p) {
+      const CollectionState::Part& part = state.parts[p];
+      // The last segment still grows, unless it is full.
+      if (p + 1 == state.parts.size() && part.rows < part.segment->capacity()) break;
+      const uint64_t rows = part.rows - std::min(part.rows, part.segment->dead());
+      if (!worth_it(part) || live + rows > FullSegmentRows()) continue;
+      live += rows;
+      victims.push_back(p);
+    }
+  };
+  choose(IsGarbage);
+  if (victims.empty()) return victims;
+  // In the room that is left: small segments must not keep a large one from its turn.
+  choose([&](const CollectionState::Part& part) {
+    return !IsGarbage(part) && part.rows < FullSegmentRows() / kSmallShare;
+  });
+  std::sort(victims.begin(), victims.end());
   return victims;
 }
 

@@ -51,8 +51,9 @@ struct Workers::Impl {
 };
 
 void Workers::ForEach(size_t n, const std::function<void(int, size_t)>& body) {
-  if (n == 1) {
-    body(0, 0);
+  // An arena of one thread would have a second slot, for callers that find it busy.
+  if (n == 1 || threads_ == 1) {
+    for (size_t i = 0; i < n; ++i) body(0, i);
     return;
   }
   impl_->arena.execute([&] {

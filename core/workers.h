@@ -13,7 +13,7 @@ namespace vexact {
 // fairly among them.
 class Workers {
  public:
-  // `threads` >= 1: how many indices are worked on at the same time.
+  // `threads` >= 1: how many indices of one call are worked on at the same time.
   explicit Workers(int threads);
   ~Workers();
   Workers(const Workers&) = delete;

@@ -63,7 +63,15 @@ TEST(Workers, ServesManyCallersAtOnce) {
       callers.emplace_back([&workers, threads] {
         for (int round = 0; round < 30; ++round) {
           std::vector<std::vector<size_t>> seen(threads);  // by slot
-          workers.ForEach(50, [&](int slot, size_t index) { seen[slot].push_back(index); });
+          std::atomic<int> outside = 0;
+          workers.ForEach(50, [&](int slot, size_t index) {
+            if (slot < 0 || slot >= threads) {
+              ++outside;
+            } else {
+              seen[slot].push_back(index);
+            }
+          });
+          ASSERT_EQ(outside, 0) << "calls with a slot outside [0, " << threads << ")";
           std::vector<int> visits(50);
           for (const auto& own : seen) {
             for (const size_t index : own) ++visits[index];
