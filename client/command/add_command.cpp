@@ -64,6 +64,15 @@ class Batch {
   absl::flat_hash_map<Id, size_t> slots_;
 };
 
+// Without the "request 3 of the stream: " that the server begins with: who loads a file knows of no
+// requests.
+std::string WithoutRequest(std::string message) {
+  constexpr std::string_view kStream = " of the stream: ";
+  const size_t at = message.find(kStream);
+  if (!message.starts_with("request ") || at == std::string::npos) return message;
+  return message.substr(at + kStream.size());
+}
+
 // One run of `add`: from the file to the stream, with an account of what was acknowledged.
 class Load {
  public:
@@ -201,9 +210,11 @@ class Load {
     if (Interrupted()) return Stop(status);
     const std::vector<uint64_t> places = sent_.empty() ? std::vector<uint64_t>() : sent_[0].places;
     const std::string unit(source_.unit());
-    const std::string message = Renumber(std::string(status.message()), "row", [&](uint64_t row) {
-      return row < places.size() ? absl::StrCat(unit, " ", places[row]) : absl::StrCat("row ", row);
-    });
+    const std::string message =
+        Renumber(WithoutRequest(std::string(status.message())), "row", [&](uint64_t row) {
+          return row < places.size() ? absl::StrCat(unit, " ", places[row])
+                                     : absl::StrCat("row ", row);
+        });
     progress_.Clear();
     return Fail(absl::Status(status.code(), message), Account());
   }

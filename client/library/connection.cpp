@@ -27,14 +27,11 @@ bool Broke(const std::string& message) {
   return false;
 }
 
-// gRPC puts its own history before the reason: "…; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to
-// connect to remote host: Connection refused".
+// gRPC puts its own history before the reason: "...; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed
+// to connect to remote host: Connection refused".
 std::string Reason(const std::string& message) {
-  for (const char* before : {"Failed to connect to remote host: ", "last error: "}) {
-    const size_t at = message.rfind(before);
-    if (at != std::string::npos) return message.substr(at + std::string(before).size());
-  }
-  return message;
+  const size_t at = message.rfind(": ");
+  return at == std::string::npos ? message : message.substr(at + 2);
 }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
@@ -46,7 +43,6 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   // A client must not inherit the back-off that another one of this process earned.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }

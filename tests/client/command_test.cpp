@@ -1,0 +1,484 @@
+// The command `vexact`, as a person and as a script meet it: what it prints, where, and how it
+// ends.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "tests/client/command_line.h"
+#include "tests/client/npy_bytes.h"
+#include "tests/support/files.h"
+#include "tests/support/server_process.h"
+
+namespace vexact::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::StartsWith;
+using Json = nlohmann::json;
+
+class CommandTest : public ::testing::Test {
+ protected:
+  Finished Try(const std::vector<std::string>& args) const {
+    return Vexact(server_.address(), args);
+  }
+
+  // What a command prints that has to succeed without a word on stderr.
+  std::string Do(const std::vector<std::string>& args) const {
+    const Finished finished = Try(args);
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    EXPECT_EQ(finished.err, "");
+    return finished.out;
+  }
+  Json DoJson(std::vector<std::string> args) const {
+    args.push_back("--json");
+    return Json::parse(Do(args));
+  }
+
+  // Expects a failure with this exit status and first line on stderr, and nothing on stdout.
+  void Refuse(const std::vector<std::string>& args, int status, const std::string& error) const {
+    const Finished finished = Try(args);
+    EXPECT_EQ(finished.status, status) << finished.err;
+    EXPECT_EQ(finished.out, "");
+    EXPECT_EQ(finished.err.substr(0, finished.err.find('\n')), "error: " + error);
+  }
+
+  std::string Put(const std::string& name, std::string_view bytes) const {
+    const std::string path = (dir_.path() / name).string();
+    WriteFile(path, bytes);
+    return path;
+  }
+
+  // Four rows in the plane, ids 0 to 3 or those given.
+  std::string Plane() const { return Put("plane.npy", NpyMatrix({1, 0, 0, 2, 3, 3, -1, 0}, 4, 2)); }
+
+  // The collection "plane" with the four rows under the texts a, b, c and the number 7.
+  void LoadPlane(const std::string& metric = "cosine") const {
+    Do({"create", "plane", "--dim", "2", "--metric", metric});
+    Do({"add", "plane", Plane(), "--ids", Put("plane.txt", "a\nb\nc\n7\n")});
+  }
+
+  TempDir dir_;
+  ServerProcess server_;
+};
+
+TEST_F(CommandTest, CreatesAndShowsCollections) {
+  EXPECT_EQ(Do({"create", "docs", "--dim", "384"}), "docs: 384 dimensions, cosine, empty\n");
+  EXPECT_EQ(Do({"create", "docs", "--dim", "384"}),
+            "docs: 384 dimensions, cosine, empty (it existed)\n");
+  EXPECT_EQ(Do({"create", "b", "--dim", "1", "--metric", "l2", "--normalization", "l2"}),
+            "b: 1 dimension, l2, normalization l2, empty\n");
+  EXPECT_EQ(Do({"list"}),
+            "name  dimension  metric  normalization  rows\n"
+            "b             1  l2      l2                0\n"
+            "docs        384  cosine  none              0\n");
+  EXPECT_EQ(Do({"list", "--names"}), "b\ndocs\n");
+  const Json list = DoJson({"list"});
+  EXPECT_EQ(list["collections"].size(), 2u);
+  EXPECT_EQ(list["collections"][0],
+            Json::parse(R"({"name":"b","dimension":1,"metric":"l2","normalization":"l2","rows":0,
+                            "deleted":0,"sequence":0})"));
+  EXPECT_TRUE(DoJson({"create", "c", "--dim", "2"})["created"]);
+  EXPECT_FALSE(DoJson({"create", "c", "--dim", "2"})["created"]);
+}
+
+TEST_F(CommandTest, AnEmptyServerSaysHowToBegin) {
+  const Finished list = Try({"list"});
+  EXPECT_EQ(list.status, 0);
+  EXPECT_EQ(list.out, "");
+  EXPECT_THAT(list.err, HasSubstr("vexact create"));
+}
+
+TEST_F(CommandTest, WhatTheServerRefusesIsSaidInItsWordsAndChangesNothing) {
+  Do({"create", "docs", "--dim", "3"});
+  Refuse({"create", "docs", "--dim", "4"}, 1,
+         "collection \"docs\" exists with dimension 3; 4 was asked for");
+  Refuse({"describe", "dox"}, 1, "no collection \"dox\". There is: docs.");
+  const Finished zero = Try({"create", "zero", "--dim", "0"});
+  EXPECT_EQ(zero.status, 1);
+  EXPECT_THAT(zero.err, StartsWith("error: dimension"));
+  const Finished name = Try({"create", "a/b", "--dim", "3"});
+  EXPECT_EQ(name.status, 1);
+  EXPECT_THAT(name.err, StartsWith("error: name"));
+  EXPECT_EQ(Do({"list", "--names"}), "docs\n");
+}
+
+TEST_F(CommandTest, AddsSearchesAndDeletes) {
+  LoadPlane();
+  EXPECT_EQ(Do({"count", "plane"}), "4\n");
+  EXPECT_THAT(Do({"search", "plane", "--like", "a", "-k", "2"}),
+              MatchesRegex("  #     score  id\n"
+                           "  1  0.707107  c\n"
+                           "  2  0.000000  b\n"
+                           "exact over 4 rows in [0-9.]+ ms \\(cosine\\)\n"));
+  EXPECT_THAT(Do({"search", "plane", "--vector", "0, 1", "--metric", "l2", "-k", "1"}),
+              MatchesRegex("  #  distance   squared  id\n"
+                           "  1  1.000000  1.000000  b\n"
+                           "exact over 4 rows in [0-9.]+ ms \\(l2\\)\n"));
+  EXPECT_EQ(Do({"get", "plane", "c", "7"}), "id  vector\nc   3, 3\n7   -1, 0\n");
+  EXPECT_EQ(Do({"delete", "plane", "c", "nothing"}), "plane: 1 row deleted, 1 not found\n");
+  EXPECT_EQ(Do({"count", "plane"}), "3\n");
+  EXPECT_EQ(Do({"drop", "plane"}), "plane: dropped, with 3 rows\n");
+  EXPECT_EQ(Do({"list", "--names"}), "");
+}
+
+TEST_F(CommandTest, JsonHasTheDocumentedShapes) {
+  LoadPlane("l2");
+  Json search = DoJson({"search", "plane", "--like", "a", "-k", "2", "--with-vectors"});
+  EXPECT_GT(search["server_time_ms"].get<double>(), 0);
+  search.erase("server_time_ms");
+  EXPECT_EQ(search, Json::parse(R"({"collection":"plane","metric":"l2","engine":")" +
+                                search["engine"].get<std::string>() +
+                                R"(","exact":true,"results":[{"like":"a","rows_compared":4,
+                                "sequence":1,"hits":[
+                                {"id":7,"score":4.0,"distance":2.0,"vector":[-1.0,0.0]},
+                                {"id":"b","score":5.0,"distance":2.23606797749979,
+                                 "vector":[0.0,2.0]}]}]})"));
+  EXPECT_EQ(DoJson({"get", "plane", "7"}),
+            Json::parse(R"({"collection":"plane","points":[{"id":7,"vector":[-1.0,0.0]}]})"));
+  EXPECT_EQ(DoJson({"count", "plane"}), Json::parse(R"({"collection":"plane","rows":4})"));
+  EXPECT_EQ(DoJson({"delete", "plane", "a", "z"}),
+            Json::parse(R"({"collection":"plane","deleted":1,"missing":1,"sequence":2})"));
+  EXPECT_EQ(DoJson({"set-metric", "plane", "cosine"})["metric"], "cosine");
+  EXPECT_EQ(DoJson({"drop", "plane"}), Json::parse(R"({"name":"plane","rows":3})"));
+}
+
+TEST_F(CommandTest, ScoresInJsonReadBackAsTheSameDoubles) {
+  Do({"create", "c", "--dim", "3"});
+  Do({"add", "c", Put("c.npy", NpyMatrix({0.1f, 0.2f, 0.3f}, 1, 3))});
+  const Json answer = DoJson({"search", "c", "--vector", "0.3,0.1,0.7"});
+  const float q[] = {0.3f, 0.1f, 0.7f}, x[] = {0.1f, 0.2f, 0.3f};
+  double qx = 0, qq = 0, xx = 0;
+  // Three components lie in three lanes of their own, whose sum is ((0 + 2) + 1) by the halving
+  // tree.
+  const auto dot = [](const float* a, const float* b) {
+    return (static_cast<double>(a[0]) * b[0] + static_cast<double>(a[2]) * b[2]) +
+           static_cast<double>(a[1]) * b[1];
+  };
+  qx = dot(q, x), qq = dot(q, q), xx = dot(x, x);
+  EXPECT_EQ(answer["results"][0]["hits"][0]["score"].get<double>(), qx / std::sqrt(qq * xx));
+}
+
+TEST_F(CommandTest, ManyQueriesComeFromAFile) {
+  LoadPlane();
+  const std::string queries = Put("q.npy", NpyMatrix({1, 0, 0, 1, -1, 0}, 3, 2));
+  const Json answer = DoJson({"search", "plane", "--from", queries, "-k", "1"});
+  ASSERT_EQ(answer["results"].size(), 3u);
+  EXPECT_EQ(answer["results"][0]["hits"][0]["id"], "a");
+  EXPECT_EQ(answer["results"][1]["hits"][0]["id"], "b");
+  EXPECT_EQ(answer["results"][2]["hits"][0]["id"], 7);
+  EXPECT_EQ(answer["results"][2]["query"], 2);
+  EXPECT_THAT(Do({"search", "plane", "--from", queries, "-k", "1"}),
+              MatchesRegex("query 0\n  #     score  id\n  1  1.000000  a\n\n"
+                           "query 1\n  #     score  id\n  1  1.000000  b\n\n"
+                           "query 2\n  #     score  id\n  1  1.000000  7\n\n"
+                           "exact over 4 rows, 3 queries in [0-9.]+ ms \\(cosine\\)\n"));
+}
+
+TEST_F(CommandTest, MoreQueriesThanOneRequestHoldsAreAnsweredInOrder) {
+  Do({"create", "line", "--dim", "1", "--metric", "l2"});
+  std::vector<float> values(1000);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  const std::string file = Put("line.npy", NpyMatrix(values, 1000, 1));
+  Do({"add", "line", file});
+  const Json answer = DoJson({"search", "line", "--from", file, "-k", "1"});
+  ASSERT_EQ(answer["results"].size(), 1000u);
+  for (size_t i = 0; i < 1000; ++i) {
+    EXPECT_EQ(answer["results"][i]["query"], i);
+    EXPECT_EQ(answer["results"][i]["hits"][0]["id"], i);
+  }
+  // The 700th is wrong: it is named as in the file, whatever request it was in.
+  values[700] = std::nanf("");
+  const std::string bad = Put("bad.npy", NpyMatrix(values, 1000, 1));
+  const Finished refused = Try({"search", "line", "--from", bad, "-k", "1"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, StartsWith("error: query 700"));
+}
+
+TEST_F(CommandTest, FaissDoesNotClaimToBeExact) {
+  LoadPlane();
+  const std::string text = Do({"search", "plane", "--like", "a", "--engine", "faiss"});
+  EXPECT_THAT(text, HasSubstr("selected in float32 by faiss from 4 rows in "));
+  EXPECT_EQ(text.find("exact"), std::string::npos);
+  const Json json = DoJson({"search", "plane", "--like", "a", "--engine", "faiss"});
+  EXPECT_EQ(json["engine"], "faiss");
+  EXPECT_EQ(json["exact"], false);
+}
+
+TEST_F(CommandTest, ALikeQueryLeavesItselfOutUnlessAsked) {
+  LoadPlane();
+  EXPECT_EQ(DoJson({"search", "plane", "--like", "a"})["results"][0]["hits"].size(), 3u);
+  const Json with = DoJson({"search", "plane", "--like", "a", "--include-self"});
+  EXPECT_EQ(with["results"][0]["hits"][0], Json::parse(R"({"id":"a","score":1.0})"));
+}
+
+TEST_F(CommandTest, SearchesThatCannotBeAreRefused) {
+  LoadPlane();
+  Refuse({"search", "plane", "--vector", "1,2,3"}, 1,
+         "query 0 has 3 components; collection \"plane\" has 2 dimensions");
+  Refuse({"search", "plane", "--like", "zzz"}, 1, "query 0: no id \"zzz\" in collection \"plane\"");
+  Refuse({"search", "plane", "--vector", "1,x"}, 2,
+         "--vector: component 1 is \"x\", not a finite number");
+  Refuse({"search", "plane", "--from", "/nonexistent.npy"}, 2,
+         "/nonexistent.npy: No such file or directory");
+  Refuse({"search", "plane", "--from", Put("none.npy", NpyMatrix({}, 0, 2))}, 2,
+         (dir_.path() / "none.npy").string() + " holds no queries");
+  Refuse({"search", "plane"}, 2, "Exactly 1 option from [--like,--vector,--from] is required");
+  const Finished k = Try({"search", "plane", "--like", "a", "-k", "0"});
+  EXPECT_EQ(k.status, 1);
+  EXPECT_THAT(k.err, StartsWith("error: k is 0"));
+}
+
+TEST_F(CommandTest, WhatIsAddedIsFoundUnderTheWordInTheFile) {
+  Do({"create", "c", "--dim", "1", "--metric", "l2"});
+  const std::string file = Put("c.npy", NpyMatrix({1, 2, 3, 4}, 4, 1));
+  Do({"add", "c", file, "--ids", Put("ids.txt", "2019\n007\ncat\ntext:5\n")});
+  const Json points = DoJson({"get", "c", "2019", "007", "cat", "text:text:5"});
+  EXPECT_EQ(points["points"][0], Json::parse(R"({"id":2019,"vector":[1.0]})"));
+  EXPECT_EQ(points["points"][1], Json::parse(R"({"id":"007","vector":[2.0]})"));
+  EXPECT_EQ(points["points"][3], Json::parse(R"({"id":"text:5","vector":[4.0]})"));
+  // All as texts: another row under the same digits.
+  Do({"add", "c", file, "--ids", (dir_.path() / "ids.txt").string(), "--text-ids"});
+  EXPECT_EQ(Do({"count", "c"}), "5\n");
+  EXPECT_EQ(Do({"get", "c", "text:2019"}), "id         vector\ntext:2019  1\n");
+}
+
+TEST_F(CommandTest, AddSaysWhatWasAddedAndWhatReplaced) {
+  Do({"create", "plane", "--dim", "2"});
+  EXPECT_THAT(Do({"add", "plane", Plane()}),
+              MatchesRegex("plane: 4 rows added, 0 replaced \\([0-9.]+ m?s\\)\n"));
+  EXPECT_THAT(Do({"add", "plane", Plane()}), StartsWith("plane: 0 rows added, 4 replaced ("));
+  const Json json = DoJson({"add", "plane", Plane(), "--ids", Put("ids.txt", "0\n8\n9\n8\n")});
+  EXPECT_EQ(json["rows"], 4);
+  EXPECT_EQ(json["added"], 2);
+  EXPECT_EQ(json["replaced"], 2);
+  // The later row of an id that comes twice is the one that stays.
+  EXPECT_EQ(DoJson({"get", "plane", "8"})["points"][0]["vector"], Json::parse("[-1.0,0.0]"));
+}
+
+TEST_F(CommandTest, JsonLinesComeFromAFileOrThroughAPipe) {
+  Do({"create", "c", "--dim", "2"});
+  const std::string lines =
+      "{\"id\": 1, \"vector\": [1, 2]}\n{\"id\": \"x\", \"vector\": [3, 4]}\n";
+  EXPECT_THAT(Do({"add", "c", Put("c.jsonl", lines)}), StartsWith("c: 2 rows added, 0 replaced"));
+  const Finished piped =
+      Shell(server_.address(), "printf '{\"id\":\"y\",\"vector\":[5,6]}' | $VEXACT add c -");
+  EXPECT_EQ(piped.status, 0) << piped.err;
+  EXPECT_THAT(piped.out, StartsWith("c: 1 row added"));
+  EXPECT_EQ(Do({"get", "c", "y"}), "id  vector\ny   5, 6\n");
+}
+
+TEST_F(CommandTest, ARefusedRowIsNamedAsTheFileCountsIt) {
+  Do({"create", "c", "--dim", "512"});
+  // 1,024 rows of 512 components are one request of 2 MiB: row 2,500 is in the third.
+  std::vector<float> values(3000 * 512, 1.0f);
+  values[2500 * 512 + 203] = std::nanf("");
+  const std::string file = Put("bad.npy", NpyMatrix(values, 3000, 512));
+  const Finished refused = Try({"add", "c", file});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_THAT(refused.err, StartsWith("error: row 2500: component 203 is NaN"));
+  EXPECT_THAT(refused.err,
+              HasSubstr("2,048 rows were added before and stay. To go on after them, repeat the "
+                        "command with --skip 2048."));
+  EXPECT_EQ(Do({"count", "c"}), "2048\n");
+  // And so it goes on.
+  WriteFile(file, NpyMatrix(std::vector<float>(3000 * 512, 1.0f), 3000, 512));
+  EXPECT_THAT(Do({"add", "c", file, "--skip", "2048"}),
+              StartsWith("c: 952 rows added, 0 replaced"));
+  EXPECT_EQ(Do({"count", "c"}), "3000\n");
+}
+
+TEST_F(CommandTest, ABadLineIsNamedAndWhatCameBeforeItStays) {
+  Do({"create", "c", "--dim", "1"});
+  Refuse({"add", "c", Put("z.jsonl", "{\"id\":1,\"vector\":[1]}\n\n{\"id\":2,\"vector\":[0]}\n")},
+         1, "line 3 is a zero vector, which has no direction under cosine");
+  EXPECT_EQ(Do({"count", "c"}), "0\n");
+  const std::string path =
+      Put("w.jsonl", "{\"id\":1,\"vector\":[1]}\n\n{\"id\":2,\"vector\":[1,2]}\n");
+  Refuse({"add", "c", path}, 2,
+         path +
+             ": line 3 has 2 components; collection \"c\" has 1 dimensions. 1 row was added "
+             "before and stay. To go on after them, repeat the command with --skip 1.");
+  EXPECT_EQ(Do({"count", "c"}), "1\n");
+}
+
+TEST_F(CommandTest, WhatIsKnownToBeWrongIsRefusedBeforeAnythingIsSent) {
+  Do({"create", "c", "--dim", "3"});
+  Refuse(
+      {"add", "c", Plane()}, 2,
+      Plane() + " has 2 components a row; collection \"c\" has 3 dimensions. Nothing was added.");
+  const std::string ids = Put("ids.txt", "1\n2\n");
+  Refuse({"add", "c", Plane(), "--ids", ids}, 2, ids + " has 2 ids for 4 rows. Nothing was added.");
+  Refuse({"add", "c", "/nonexistent"}, 2,
+         "/nonexistent: No such file or directory. Nothing was added.");
+  Refuse({"add", "c", Put("x.npy", NpyMatrix({1, 2, 3}, 1, 3).substr(0, 130))}, 2,
+         (dir_.path() / "x.npy").string() +
+             " is truncated: its header promises 12 bytes of elements, and 2 follow. Nothing was "
+             "added.");
+  EXPECT_EQ(DoJson({"describe", "c"})["sequence"], 0);
+  const Finished missing = Try({"add", "dox", Plane()});
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_EQ(missing.err,
+            "error: no collection \"dox\". There is: c.\n"
+            "To make it for this file: vexact create dox --dim 2\n");
+}
+
+TEST_F(CommandTest, CtrlCStopsALoadAndSaysWhatStays) {
+  Do({"create", "c", "--dim", "1"});
+  RunningVexact add({"--server", server_.address(), "add", "c", "-"});
+  ASSERT_TRUE(add.Write("{\"id\":1,\"vector\":[1]}\n{\"id\":2,\"vector\":[2]}\n"));
+  ASSERT_TRUE(add.WaitUntilRead());
+  add.Signal(SIGINT);
+  const Finished finished = add.Wait();
+  EXPECT_EQ(finished.status, 130);
+  EXPECT_EQ(finished.err,
+            "interrupted: 2 rows were added before and stay. To go on after them, repeat the "
+            "command with --skip 2.\n");
+  EXPECT_EQ(Do({"count", "c"}), "2\n");
+}
+
+TEST_F(CommandTest, DescribeShowsNormsAndWarnsWhereTheyMatter) {
+  LoadPlane("inner_product");
+  EXPECT_THAT(
+      Do({"describe", "plane"}),
+      MatchesRegex("plane       2 dimensions, metric inner_product, normalization none\n"
+                   "rows        4 \\(0 deleted\\), sequence 1\n"
+                   "norms       min 1.0000  mean 2.0607  max 4.2426; 50.0 % within 1e-3 of 1; 0 "
+                   "zero rows\n"
+                   "memory      .* rows, .* ids, .* overhead\n"
+                   "warning     inner product meets rows of norms from 1 to 4.243: long rows win. "
+                   "To compare directions: vexact set-metric plane cosine\n"));
+  Json json = DoJson({"describe", "plane"});
+  EXPECT_EQ(json["norms"]["unit_rows"], 2);
+  EXPECT_EQ(json["norms"]["max"].get<double>(), std::sqrt(18.0));
+  EXPECT_EQ(json["warnings"].size(), 1u);
+  Do({"set-metric", "plane", "cosine"});
+  EXPECT_EQ(DoJson({"describe", "plane"})["warnings"].size(), 0u);
+}
+
+TEST_F(CommandTest, CompareGivesTheUsualFigures) {
+  EXPECT_EQ(Do({"compare", "--a", "3,1,2", "--b", "1,4,2"}),
+            "dot product          11\n"
+            "cosine similarity    0.6415330278717847   angle 50.09377125858627°   cosine distance "
+            "0.3584669721282153\n"
+            "Euclidean distance   3.605551275463989   squared 13\n"
+            "norms                3.7416573867739413, 4.58257569495584\n"
+            "projection of a on b 2.400396792595916 along b = (0.5238095238095238, "
+            "2.0952380952380953, 1.0476190476190477)\n");
+  EXPECT_EQ(DoJson({"compare", "--a", "4,3", "--b", "1,0"})["scalar_projection"], 4.0);
+  const Json zero = DoJson({"compare", "--a", "1,2", "--b", "0,0"});
+  EXPECT_TRUE(zero["cosine_similarity"].is_null());
+  EXPECT_TRUE(zero["scalar_projection"].is_null());
+  EXPECT_TRUE(zero["vector_projection"].is_null());
+  LoadPlane();
+  const Json mixed = DoJson({"compare", "--a-id", "c", "--b", "0,1", "--collection", "plane"});
+  EXPECT_EQ(mixed["dot_product"], 3.0);
+  Refuse({"compare", "--a-id", "c", "--b", "0,1"}, 2,
+         "--a-id and --b-id need --collection, to look the id up in");
+  const Finished lengths = Try({"compare", "--a", "1,2", "--b", "1,2,3"});
+  EXPECT_EQ(lengths.status, 1);
+  EXPECT_THAT(lengths.err, StartsWith("error: a has 2"));
+}
+
+TEST_F(CommandTest, HealthAndInfoTellAboutTheServer) {
+  EXPECT_EQ(Do({"health"}), "SERVING\n");
+  EXPECT_EQ(DoJson({"health"}), Json::parse(R"({"status":"SERVING"})"));
+  const Json info = DoJson({"info"});
+  EXPECT_EQ(info["limits"]["max_k"], 10000);
+  EXPECT_THAT(Do({"info"}), StartsWith("vexactd     " + info["version"].get<std::string>()));
+}
+
+TEST_F(CommandTest, NoServerIsItsOwnExitStatusAndSaysWhatToCheck) {
+  const Finished health = Vexact("127.0.0.1:1", {"health"});
+  EXPECT_EQ(health.status, 3);
+  EXPECT_EQ(health.out, "");
+  EXPECT_EQ(health.err,
+            "error: cannot reach a Vexact server at 127.0.0.1:1 (Connection refused); is vexactd "
+            "running, and is this its address?\n");
+  EXPECT_EQ(Vexact("127.0.0.1:1", {"add", "docs", Plane()}).status, 3);
+  EXPECT_EQ(Vexact("no.such.host.invalid:1", {"list"}).status, 3);
+}
+
+TEST_F(CommandTest, ATimeOutIsKept) {
+  // A stopped server takes the connection and does not answer.
+  server_.Signal(SIGSTOP);
+  const Finished list = Try({"list", "--timeout", "0.3"});
+  server_.Signal(SIGCONT);
+  EXPECT_EQ(list.status, 3);
+  EXPECT_EQ(list.err, "error: no answer from " + server_.address() + " in time\n");
+}
+
+TEST_F(CommandTest, WrongUsageIsExplained) {
+  const auto refuse = [&](const std::vector<std::string>& args, const std::string& error) {
+    Refuse(args, 2, error);
+    EXPECT_THAT(Try(args).err, HasSubstr("\nSee: vexact "));
+  };
+  refuse({}, "a command is needed, such as create, add or search");
+  refuse({"serch", "docs"}, "there is no command \"serch\"");
+  refuse({"--bogus"}, "there is no option --bogus");
+  refuse({"create", "docs"}, "--dim is required");
+  refuse({"create", "docs", "--dim", "3", "--metric", "dot"},
+         "--metric: dot not in {inner_product,cosine,l2}");
+  refuse({"list", "--timeout", "-1"}, "--timeout: \"-1\" is not a number of seconds above 0");
+}
+
+TEST_F(CommandTest, EveryCommandHasHelpWithExamples) {
+  for (const char* command :
+       {"create", "list", "describe", "set-metric", "drop", "add", "get", "delete", "count",
+        "search", "compare", "health", "info", "completion"}) {
+    const Finished help = Try({command, "--help"});
+    EXPECT_EQ(help.status, 0);
+    EXPECT_EQ(help.err, "");
+    EXPECT_THAT(help.out, HasSubstr(std::string("\nExamples:\n")));
+    EXPECT_THAT(help.out, HasSubstr(std::string("vexact ") + command));
+  }
+  EXPECT_THAT(Do({"--version"}), MatchesRegex("vexact [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+TEST_F(CommandTest, ForeignIdsCannotWriteToTheTerminal) {
+  Do({"create", "c", "--dim", "1"});
+  Do({"add", "c", Put("c.jsonl", "{\"id\":\"\\u001b[31m\\n\",\"vector\":[1]}\n")});
+  EXPECT_THAT(Do({"search", "c", "--vector", "1"}), HasSubstr("\\x1b[31m\\n\n"));
+}
+
+TEST_F(CommandTest, BashCompletesCommandsOptionsAndCollections) {
+  Do({"create", "words", "--dim", "2"});
+  Do({"create", "docs", "--dim", "2"});
+  // What bash would offer at the end of a line.
+  const auto complete = [&](const std::string& line) {
+    const Finished finished = Shell(
+        server_.address(),
+        "PATH=$(dirname $VEXACT):$PATH; source <($VEXACT completion bash); COMP_LINE='" + line +
+            "'; read -ra COMP_WORDS <<< \"$COMP_LINE\"; [[ $COMP_LINE == *' ' ]] && "
+            "COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _vexact; "
+            "echo \"${COMPREPLY[@]}\"");
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    EXPECT_EQ(finished.err, "") << line;
+    return finished.out;
+  };
+  EXPECT_EQ(complete("vexact se"), "set-metric search\n");
+  EXPECT_EQ(complete("vexact search "), "docs words\n");
+  EXPECT_EQ(complete("vexact --json search w"), "words\n");
+  EXPECT_EQ(complete("vexact search words --m"), "--metric\n");
+  EXPECT_EQ(complete("vexact search words --metric "), "inner_product cosine l2\n");
+  EXPECT_EQ(complete("vexact search words --metric l2 --en"), "--engine\n");
+  EXPECT_EQ(complete("vexact set-metric docs co"), "cosine\n");
+  EXPECT_EQ(complete("vexact create "), "\n");
+  EXPECT_EQ(complete("vexact compare --collection d"), "docs\n");
+}
+
+TEST_F(CommandTest, AFullDiskUnderTheResultIsNoSuccess) {
+  const Finished full = Shell(server_.address(), "$VEXACT info > /dev/full");
+  EXPECT_EQ(full.status, 2);
+  EXPECT_EQ(full.err, "error: the result could not be written to stdout\n");
+}
+
+}  // namespace
+}  // namespace vexact::testing
