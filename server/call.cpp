@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "server/log.h"
 
 namespace vexact::server {
@@ -21,6 +22,11 @@ using Clock = std::chrono::steady_clock;
 
 // Answers are written in blocks of at most this.
 constexpr int kWriteBlockBytes = 1 << 20;
+
+// The client gives up at its deadline and cancels, at about the time at which the server's copy of
+// that deadline, which took the request's way across the network, passes. A cancellation this close
+// to it is the deadline's.
+constexpr absl::Duration kDeadlineSlack = absl::Milliseconds(50);
 
 // Owns itself: gRPC calls OnDone once, after everything else.
 class UnaryCall final : public grpc::ServerUnaryReactor {
@@ -44,7 +50,11 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
  private:
   absl::Status CarryOut() {
     if (absl::Status status = info_.interrupt.Check(); !status.ok()) return status;
-    return RunGuarded([this] { return handler_(info_); });
+    absl::Status status = RunGuarded([this] { return handler_(info_); });
+    if (absl::IsCancelled(status) && absl::Now() + kDeadlineSlack >= info_.interrupt.deadline) {
+      status = absl::DeadlineExceededError("the deadline passed before the request was done");
+    }
+    return status;
   }
 
   // The last act: gRPC may have destroyed this when Finish returns.

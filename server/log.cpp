@@ -1,5 +1,6 @@
 #include "server/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -17,6 +18,11 @@ void LogFromGrpc(gpr_log_func_args* message) {
                 LogValue(message->message));
 }
 
+void LogFromProtobuf(google::protobuf::LogLevel, const char* file, int line,
+                     const std::string& message) {
+  spdlog::debug("protobuf source={}:{} message={}", file, line, LogValue(message));
+}
+
 bool IsPlain(char c) { return c > ' ' && c < '\x7f' && c != '"' && c != '\\' && c != '='; }
 
 bool IsControl(char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }
@@ -32,6 +38,7 @@ void StartLog(const std::string& level) {
   logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogFromGrpc);
+  google::protobuf::SetLogHandler(LogFromProtobuf);
 }
 
 std::string LogValue(std::string_view text) {

@@ -6,9 +6,9 @@
 
 namespace vexact::server {
 
-// Sends the log to stderr from `level` (debug, info, warning, error) on, and gRPC's own messages to
-// it at level debug: what matters of them is logged by those whom they concern. Call once, before
-// any other thread runs.
+// Sends the log to stderr from `level` (debug, info, warning, error) on. What gRPC and protobuf
+// have to say themselves goes to level debug: what matters of it reaches the log through the call
+// that it concerns. Call once, before any other thread runs.
 void StartLog(const std::string& level);
 
 // `text` as the value of a key: itself when it is a plain word, otherwise in double quotes with
