@@ -186,8 +186,7 @@ class Benchmark {
       for (size_t i = 0; i < kSearches; ++i) {
         const Query query{.target = std::span<const float>(data.queries[i % data.queries.size()])};
         const double start = Seconds();
-        if (!collection.Search({&query, 1}, {.k = 10, .engine = EngineKind::kScan}).ok())
-          std::abort();
+        if (!collection.Search({&query, 1}, {.k = 10}).ok()) std::abort();
         seconds.push_back(Seconds() - start);
       }
       return seconds;

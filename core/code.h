@@ -58,7 +58,7 @@ void EncodeGroup(const CodeColumns& columns, size_t first_row, const float* rows
 
 // The terms of the certificate, to be left out one at a time by tests that prove each of them
 // necessary.
-enum class Term { kNone, kRowResidual, kQueryResidual, kTail, kRounding };
+enum class Term { kNone, kRowResidual, kQueryResidual, kTail, kRounding, kSquareRounding };
 
 // A query for one layout and one kernel.
 struct EncodedQuery {

@@ -67,7 +67,7 @@ struct Query {
 
 struct SearchOptions {
   uint32_t k = 10;
-  std::optional<Metric> metric;  // the collection's own when absent
+  std::optional<Metric> metric = std::nullopt;  // the collection's own when absent
   EngineKind engine = EngineKind::kScan;
 };
 

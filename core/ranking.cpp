@@ -18,11 +18,13 @@ constexpr double kThresholdMargin = 0x1p-20;
 
 }  // namespace
 
-Ranking::Ranking(Metric metric, const EncodedQuery& query)
+Ranking::Ranking(Metric metric, const EncodedQuery& query, Term left_out)
     : metric_(metric),
       query_norm_(query.norm),
       query_dot_(query.dot),
       scale_(std::ldexp(1.0, -query.exponent)),
+      square_margin_(left_out == Term::kSquareRounding ? 0 : kSquareMargin),
+      threshold_margin_(left_out == Term::kSquareRounding ? 0 : kThresholdMargin),
       l2_slack_(kScoreMargin * query.dot * scale_) {}
 
 double Ranking::Upper(double estimate, double radius, double norm) const {
@@ -32,7 +34,7 @@ double Ranking::Upper(double estimate, double radius, double norm) const {
     case Metric::kCosine:
       return (estimate + radius) / norm;
     case Metric::kL2:
-      return estimate + radius - norm * norm * scale_ / 2 * (1 - kSquareMargin) + l2_slack_;
+      return estimate + radius - norm * norm * scale_ / 2 * (1 - square_margin_) + l2_slack_;
   }
   return 0;
 }
@@ -46,7 +48,7 @@ double Ranking::Lower(double estimate, double radius, double norm) const {
       // for.
       return std::max((estimate - radius) / norm, -query_norm_ * (1 + kThresholdMargin));
     case Metric::kL2:
-      return estimate - radius - norm * norm * scale_ / 2 * (1 + kSquareMargin) - l2_slack_;
+      return estimate - radius - norm * norm * scale_ / 2 * (1 + square_margin_) - l2_slack_;
   }
   return 0;
 }
@@ -76,8 +78,8 @@ void Ranking::SetThreshold(double rank, FilterInput& input) const {
       input.norm_threshold = RoundDown(rank);
       break;
     case Metric::kL2:
-      input.threshold = RoundDown(rank - kThresholdMargin * std::abs(rank) - l2_slack_);
-      input.square_threshold = RoundDown(scale_ / 2 * (1 - 2 * kSquareMargin));
+      input.threshold = RoundDown(rank - threshold_margin_ * std::abs(rank) - l2_slack_);
+      input.square_threshold = RoundDown(scale_ / 2 * (1 - 2 * square_margin_));
       break;
   }
 }

@@ -18,7 +18,7 @@ namespace vexact {
 // REQUIRES: the query outlives it; under kCosine it is not zero. Thread safety: const.
 class Ranking {
  public:
-  Ranking(Metric metric, const EncodedQuery& query);
+  Ranking(Metric metric, const EncodedQuery& query, Term left_out = Term::kNone);
 
   // Bounds on the rank of a row of norm `norm` (as stored, rounded up) whose estimate of <q', x> is
   // off by at most `radius`.
@@ -37,7 +37,9 @@ class Ranking {
   double query_norm_;  // |q'|
   double query_dot_;   // |q|^2
   double scale_;       // 2^-a
-  double l2_slack_;
+  // L2 only: what |x|^2 and a threshold are widened by, relative to themselves, and the reference
+  // score's own error.
+  double square_margin_, threshold_margin_, l2_slack_;
 };
 
 }  // namespace vexact

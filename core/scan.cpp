@@ -58,8 +58,11 @@ std::vector<Block> Blocks(const CollectionState& state) {
 
 // What all threads share about one query.
 struct SharedQuery {
-  SharedQuery(Metric metric, const EngineQuery& engine_query, std::vector<EncodedQuery> codes)
-      : query(engine_query), encoded(std::move(codes)), ranking(metric, encoded.front()) {}
+  SharedQuery(Metric metric, const EngineQuery& engine_query, std::vector<EncodedQuery> codes,
+              Term left_out)
+      : query(engine_query),
+        encoded(std::move(codes)),
+        ranking(metric, encoded.front(), left_out) {}
 
   // No answer has a rank below it. Only ever raised; relaxed, because an old value merely lets more
   // rows survive.
@@ -133,7 +136,8 @@ class Scan {
       for (const Layout& layout : layouts_) {
         encoded.push_back(EncodeQuery(query.vector, query.dot, layout, kernel_, left_out_));
       }
-      shared.push_back(std::make_unique<SharedQuery>(metric_, query, std::move(encoded)));
+      shared.push_back(
+          std::make_unique<SharedQuery>(metric_, query, std::move(encoded), left_out_));
     }
     std::vector<std::vector<Found>> found(
         static_cast<size_t>(workers_.threads()));  // by slot, then query
