@@ -1,4 +1,5 @@
 // vexactd: reads its configuration, serves until it is told to stop, and says so in the log.
+#include <semaphore.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -46,30 +47,35 @@ void WarnOfUnknownVariables() {
   }
 }
 
-// The signals that stop the server are blocked in every thread and taken by WaitForStop alone.
-sigset_t StopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
+// The first signal that stops the server, once there is one; a handler may touch nothing else.
+volatile sig_atomic_t stop_signal = 0;
+sem_t stop_requested;
+
+// A second signal ends the process with the status that a shell would give it. (The default action
+// would not do: it does nothing to the first process of a container.)
+void EndAtOnce(int number) { _exit(128 + number); }
+
+void RequestStop(int number) {
+  signal(SIGTERM, EndAtOnce);
+  signal(SIGINT, EndAtOnce);
+  stop_signal = number;
+  sem_post(&stop_requested);
 }
 
-void BlockStopSignals() {
-  const sigset_t signals = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+// A handler, and not sigwait: libraries start threads before main does, which block no signal.
+void HandleSignals() {
+  sem_init(&stop_requested, 0, 0);
+  signal(SIGTERM, RequestStop);
+  signal(SIGINT, RequestStop);
   // A reader of the log that goes away must not take the server with it.
   signal(SIGPIPE, SIG_IGN);
 }
 
-// Returns after the first signal. From then on a second one has its default effect: it ends the
-// process at once.
+// Returns the first signal.
 int WaitForStop() {
-  const sigset_t signals = StopSignals();
-  int received = 0;
-  sigwait(&signals, &received);
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  return received;
+  while (sem_wait(&stop_requested) != 0) {
+  }
+  return stop_signal;
 }
 
 void LogReady(const Config& config, const std::string& address) {
@@ -82,7 +88,7 @@ void LogReady(const Config& config, const std::string& address) {
 }
 
 int Serve(const Config& config) {
-  BlockStopSignals();
+  HandleSignals();
   StartLog(config.log_level);
   WarnOfUnknownVariables();
   const auto server = Server::Start(config);

@@ -5,7 +5,9 @@ recomputed in numpy from the words of docs/exactness.md and compared bit for bit
 """
 
 import argparse
+import contextlib
 import importlib
+import io
 import math
 import os
 import re
@@ -417,9 +419,39 @@ class StockTools(InteropTest):
         self.assertIn("vexact/v1/search.proto", [file.name for file in files])
 
 
+class Documentation(InteropTest):
+    """The examples of docs/api.md do what that page says."""
+
+    def blocks(self, language):
+        with open(os.path.join(OPTIONS.docs, "api.md"), encoding="utf-8") as page:
+            found = re.findall(rf"^```{language}\n(.*?)^```", page.read(), re.M | re.S)
+        self.assertTrue(found)
+        return found
+
+    def test_python_examples_run_in_order(self):
+        names, printed = {}, io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            for block in self.blocks("python"):
+                exec(block.replace("127.0.0.1:7700", self.vexactd.address), names)
+        self.addCleanup(names["channel"].close)
+        lines = printed.getvalue().splitlines()
+        self.assertIn("10 0", lines)  # ten requests were acknowledged, and replaced what was there
+        self.assertTrue(lines[-1].startswith("11.0 50.09"), lines[-1])
+        self.assertEqual([len(result.hits) for result in names["answer"].results], [3, 3])
+
+    def test_json_examples_are_messages(self):
+        from google.protobuf import json_format
+        messages = [self.collections.CreateCollectionRequest, self.points.UpsertRequest,
+                    self.search.SearchRequest, self.server.GetInfoResponse]
+        blocks = self.blocks("json")
+        self.assertEqual(len(blocks), len(messages))
+        for block, message in zip(blocks, messages):
+            self.assertTrue(json_format.Parse(block, message()).ListFields())
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for option in ("--vexactd", "--protoc", "--plugin", "--proto"):
+    for option in ("--vexactd", "--protoc", "--plugin", "--proto", "--docs"):
         parser.add_argument(option, required=True)
     parser.add_argument("tests", nargs="*")
     parser.parse_args(namespace=OPTIONS)
