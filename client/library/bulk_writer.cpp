@@ -82,6 +82,10 @@ absl::Status BulkWriter::Stream::Recover(absl::Status why) {
     if (Open()) return absl::OkStatus();
     why = Close();
   }
+  if (absl::IsUnavailable(why) && options_.reconnects > 0) {
+    why = absl::UnavailableError(absl::StrCat(std::string(why.message()), "; ", options_.reconnects,
+                                              " attempts to go on failed"));
+  }
   if (why.ok()) why = absl::InternalError("the server ended the stream before its last request");
   status_ = std::move(why);
   return status_;

@@ -17,6 +17,7 @@ namespace vexact::client {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using vexact::testing::Proxy;
 using vexact::testing::ServerProcess;
@@ -301,6 +302,7 @@ TEST_F(LibraryTest, AConnectionThatStaysBrokenEndsTheLoadWithAnAccount) {
   for (uint64_t i = 2; i < 100 && status.ok(); ++i) status = writer.Write(Block(i * 100, 100));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr(proxy.address()));
+  EXPECT_THAT(std::string(status.message()), EndsWith("; 2 attempts to go on failed"));
   const BulkProgress acknowledged = writer.acknowledged();
   EXPECT_GE(acknowledged.requests, 1u);
   EXPECT_EQ(acknowledged.rows, acknowledged.requests * 100);
