@@ -184,6 +184,8 @@ struct BadRow {
   std::string message;
 };
 
+void PrintTo(const BadRow& bad, std::ostream* out) { *out << bad.name; }
+
 class RefusedUpsert : public CollectionTest, public testing::WithParamInterface<BadRow> {};
 
 TEST_P(RefusedUpsert, NamesTheRowAndChangesNothing) {

@@ -115,6 +115,8 @@ inline Observed Observe(const Collection& collection) {
   return {info.config, info.rows, info.dead_rows, info.sequence, Contents(collection)};
 }
 
+inline void PrintTo(EngineKind kind, std::ostream* out) { *out << Name(kind); }
+
 // Those engines whose answer is exact for any data; faiss selects in float32.
 inline std::vector<EngineKind> ExactEngines() {
   std::vector<EngineKind> exact;

@@ -11,10 +11,12 @@
 #include "tests/core/oracle.h"
 
 namespace vexact {
+
+void PrintTo(const Kernel* kernel, std::ostream* out) { *out << kernel->isa; }
+
 namespace {
 
 using oracle::Bits;
-using testing::HasSubstr;
 
 std::vector<size_t> Dimensions() {
   std::vector<size_t> dimensions;
