@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <mutex>
 
 #include "core/code.h"
 #include "core/ranking.h"
@@ -153,13 +154,18 @@ class Scan {
       workers_.ForEach(queries.size(),
                        [&](int, size_t q) { answers[q] = Finish(*shared[q], found, q, false); });
     }
-    return interrupted_.load(std::memory_order_relaxed) ? interrupt_.Check() : absl::OkStatus();
+    return reason_;  // no task runs any more
   }
 
   // relaxed: a late sight of the flag only costs a block.
   bool Interrupted() {
     if (interrupted_.load(std::memory_order_relaxed)) return true;
-    if (interrupt_.Check().ok()) return false;
+    const absl::Status status = interrupt_.Check();
+    if (status.ok()) return false;
+    // Kept: asked again later, a clock that was set back would let half an answer pass for a whole
+    // one.
+    std::lock_guard lock(reason_mutex_);
+    reason_ = status;
     interrupted_.store(true, std::memory_order_relaxed);
     return true;
   }
@@ -337,6 +343,8 @@ class Scan {
   const size_t candidate_limit_;
   const Interrupt& interrupt_;
   std::atomic<bool> interrupted_ = false;
+  std::mutex reason_mutex_;
+  absl::Status reason_;  // why interrupted_; guarded by reason_mutex_ while tasks run
   const std::vector<Block> blocks_;
   std::vector<Layout> layouts_;  // each that occurs among the parts, once
   std::vector<size_t> layout_of_part_;
