@@ -68,6 +68,12 @@ absl::Status Connection::ToAbsl(const grpc::Status& status) const {
           absl::StrCat("lost the connection to ", address_, " (", message, ")"));
     }
   }
+  // Nobody here cancels a call whose status is looked at: the server reset it because it is
+  // stopping.
+  if (status.error_code() == grpc::StatusCode::CANCELLED && message == "CANCELLED") {
+    return absl::UnavailableError(
+        absl::StrCat("lost the connection to ", address_, " (the server stopped)"));
+  }
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
       message == "Deadline Exceeded") {
     return absl::DeadlineExceededError(absl::StrCat("no answer from ", address_, " in time"));
