@@ -154,7 +154,7 @@ class History {
 class ExactEngine : public testing::TestWithParam<EngineKind> {};
 
 TEST_P(ExactEngine, IsTheOracleBitForBitAfterAnyHistory) {
-  for (uint64_t seed = 1; seed <= 500; ++seed) {
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
     History history(seed);
     SCOPED_TRACE("seed " + std::to_string(seed) + ": " + history.name());
     for (int round = 0; round < 4; ++round) {
