@@ -15,8 +15,8 @@ struct Case {
   Metric metric = Metric::kInnerProduct;
   uint32_t first_width = 0;
   uint32_t k = 1;
-  std::vector<std::vector<float>> rows;
-  std::vector<std::vector<float>> queries;
+  std::vector<std::vector<float>> rows = {};
+  std::vector<std::vector<float>> queries = {};
 };
 
 // Queries whose answer differs from the reference engine's when `left_out` is missing from the
