@@ -284,6 +284,19 @@ TEST_P(EveryEngine, SeesRowsThatCameAndWentAfterItsFirstSearch) {
   }
 }
 
+TEST_P(EveryEngine, DeadRowsDoNotCrowdOutLiveOnes) {
+  const auto collection = MakeCollection(1, Metric::kL2);
+  std::vector<Point> points;  // two segments of 1,024 rows
+  for (uint64_t id = 0; id < 2'048; ++id) points.push_back({id, {static_cast<float>(id)}});
+  ASSERT_THAT(Upsert(*collection, points).status(), IsOk());
+  std::vector<Id> nearest;
+  for (uint64_t id = 0; id < 40; ++id) nearest.emplace_back(id);
+  ASSERT_THAT(Delete(*collection, nearest).status(), IsOk());
+  points.erase(points.begin(), points.begin() + 40);
+  EXPECT_EQ(Search(*collection, {0}, {.k = 10, .engine = GetParam()}),
+            oracle::TopK(Metric::kL2, points, Vector{0}, 10));
+}
+
 // Scores beyond float32: whatever selects the rows, none may be lost, named twice or scored wrong.
 TEST_P(EveryEngine, LosesNoRowToOverflow) {
   for (const char* name : {"huge", "one huge component", "any finite bits", "denormals"}) {
