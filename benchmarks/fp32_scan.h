@@ -15,8 +15,8 @@ struct Neighbour {
 };
 
 // The k rows with the largest float32 inner product with `query`, best first: hand-vectorised
-// (AVX-512, AVX2 or plain), four rows at a time, reading the raw rows of `state` once at the
-// memory's speed on all of `workers`. Ignores tombstones.
+// (AVX-512, AVX2 or plain), reading the raw rows of `state` once, in order, at the memory's speed
+// on all of `workers`. Ignores tombstones.
 std::vector<Neighbour> Fp32Scan(const CollectionState& state, std::span<const float> query,
                                 size_t k, Workers& workers);
 
