@@ -263,8 +263,11 @@ absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> point
 
 absl::StatusOr<std::vector<Collection::RowLocation>> Collection::Append(
     std::span<const PointView> points, std::span<const double> dots, CollectionState& state) {
-  const size_t parts_before = state.parts.size();
-  const uint32_t rows_before = parts_before == 0 ? 0 : state.parts.back().rows;
+  if (!state.parts.empty()) {
+    // A write that failed half-way may have left rows behind the published ones.
+    CollectionState::Part& last = state.parts.back();
+    if (last.segment->size() > last.rows) last.segment->Truncate(last.rows);
+  }
   std::vector<RowLocation> rows;
   rows.reserve(points.size());
   std::vector<float> normal(config_.normalization == Normalization::kL2 ? config_.dimension : 0);
@@ -272,11 +275,7 @@ absl::StatusOr<std::vector<Collection::RowLocation>> Collection::Append(
     if (state.parts.empty() || state.parts.back().rows == state.parts.back().segment->capacity()) {
       auto segment =
           Segment::Create(NewLayout(), NextSegmentRows(state.live_rows + state.dead_rows + i));
-      if (!segment.ok()) {
-        // What was appended was never published; take it back.
-        if (parts_before > 0) state.parts[parts_before - 1].segment->Truncate(rows_before);
-        return segment.status();
-      }
+      if (!segment.ok()) return segment.status();
       state.parts.push_back({*std::move(segment), 0});
     }
     CollectionState::Part& part = state.parts.back();

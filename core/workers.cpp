@@ -17,9 +17,13 @@
 #include <vector>
 #else
 #include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/info.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task_arena.h>
+
+#include <optional>
 #endif
 
 namespace vexact {
@@ -46,7 +50,14 @@ void Workers::ForEach(size_t n, const std::function<void(int, size_t)>& body) {
 #else
 
 struct Workers::Impl {
-  explicit Impl(int threads) : arena(threads) {}
+  explicit Impl(int threads) : arena(threads) {
+    // oneTBB has as many threads as the machine has cores, unless it is told that more are wanted.
+    if (threads > tbb::info::default_concurrency()) {
+      more_threads.emplace(tbb::global_control::max_allowed_parallelism,
+                           static_cast<size_t>(threads));
+    }
+  }
+  std::optional<tbb::global_control> more_threads;
   tbb::task_arena arena;
 };
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
@@ -888,6 +889,37 @@ TEST_F(CollectionTest, MemoryFiguresFollowTheRows) {
   // Once in the column, once in the index.
   EXPECT_GE(both.ids_bytes - numbers.ids_bytes, 1'000 * 800);
   EXPECT_LE(both.ids_bytes - numbers.ids_bytes, 1'000 * 1'200);
+}
+
+// Bytes of the machine's memory that this process holds now.
+uint64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  uint64_t pages = 0, resident = 0;
+  statm >> pages >> resident;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST_F(CollectionTest, CodesAndBookkeepingAddAThirdToTheVectors) {
+  constexpr uint32_t kDimension = 768;
+  constexpr uint64_t kRows = 40'000;
+  const std::vector<Point> some = RandomPoints(15, 0, 1'000, kDimension);
+  const auto collection = Make(kDimension);
+  const uint64_t before = ResidentBytes();
+  for (uint64_t first = 0; first < kRows; first += some.size()) {
+    std::vector<PointView> views;
+    for (uint64_t i = 0; i < some.size(); ++i) views.push_back({first + i, some[i].vector});
+    ASSERT_THAT(collection->Upsert(views).status(), IsOk());
+  }
+  const uint64_t held = ResidentBytes() - before;
+  const MemoryUse memory = collection->memory();
+  const uint64_t beside = memory.codes_bytes + memory.ids_bytes + memory.overhead_bytes;
+  EXPECT_EQ(memory.rows_bytes, kRows * kDimension * sizeof(float));
+  EXPECT_LE(static_cast<double>(beside), 0.35 * static_cast<double>(memory.rows_bytes));
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  // What is accounted for is what is held, give or take a huge page per column of the last segment.
+  EXPECT_NEAR(static_cast<double>(held), static_cast<double>(memory.rows_bytes + beside), 24e6);
+  EXPECT_LE(static_cast<double>(held), 1.35 * static_cast<double>(memory.rows_bytes) + 24e6);
+#endif
 }
 
 // --------------------------------------------------------------------------------------- snapshots

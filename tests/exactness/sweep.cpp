@@ -4,8 +4,6 @@
 // A world is a collection of some dimension, kind of data, mix of ids, normalization, segment size,
 // slab width, instruction set and thread count, after upserts, replacements, deletions and
 // compaction. What differs ends the program with the world's seed, which repeats it alone.
-#include <oneapi/tbb/global_control.h>
-
 #include <CLI/CLI.hpp>
 #include <bit>
 #include <chrono>
@@ -243,8 +241,6 @@ int main(int argc, char** argv) {
                  "the first world's seed; each further world takes the next (default: random)");
   auto* only = app.add_option("--world", world, "run this world alone");
   CLI11_PARSE(app, argc, argv);
-  // Worlds use up to three threads, on a machine of any size.
-  const tbb::global_control more_threads(tbb::global_control::max_allowed_parallelism, 4);
   if (*only) {
     vexact::World(world).Run();
     std::printf("world %llu: equal\n", static_cast<unsigned long long>(world));
