@@ -144,6 +144,27 @@ void SplitDigits(int32_t value, int8_t& high, int8_t& low) {
 
 }  // namespace
 
+FilterInput MakeFilterInput(const CodeColumns& columns, size_t first_row,
+                            const EncodedQuery& query) {
+  return {
+      .codes = columns.first_slab + first_row * columns.layout.first_bytes(),
+      .width = columns.layout.first_bytes(),
+      .scale = columns.scale + first_row,
+      .row_error = columns.error + first_row,
+      .norm = columns.norm + first_row,
+      .tail = columns.tail == nullptr ? nullptr : columns.tail + first_row,
+      .high = query.high.data(),
+      .low = query.low.data(),
+      .high_offset = query.high_offsets[0],
+      .low_offset = query.low_offsets[0],
+      .query_scale = query.scale,
+      .row_error_factor = query.factors[0].error,
+      .tail_factor = query.factors[0].tail,
+      .norm_factor = query.factors[0].norm,
+      .threshold = -std::numeric_limits<float>::infinity(),
+  };
+}
+
 float RoundUp(double value) {
   const auto nearest = static_cast<float>(value);
   if (nearest >= value) return nearest;

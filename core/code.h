@@ -86,6 +86,11 @@ struct EncodedQuery {
 EncodedQuery EncodeQuery(std::span<const float> query, double dot, const Layout& layout,
                          const Kernel& kernel, Term left_out = Term::kNone);
 
+// The filter's input for the rows of `columns` from `first_row` on, a multiple of kGroupRows; its
+// threshold lets every row survive. Valid as long as both.
+FilterInput MakeFilterInput(const CodeColumns& columns, size_t first_row,
+                            const EncodedQuery& query);
+
 // The float32 nearest to `value` that is not below or not above it; finite for finite values where
 // one exists.
 float RoundUp(double value);

@@ -105,111 +105,6 @@ absl::Status CheckCosineAllowed(const CollectionState& state, const std::string&
 
 }  // namespace
 
-// Which live row an id names, and which of them are zero.
-class Collection::Index {
- public:
-  std::optional<RowLocation> Find(IdView id) const {
-    if (const auto* number = std::get_if<uint64_t>(&id)) return Lookup(numbers_, *number);
-    return Lookup(texts_, std::get<std::string_view>(id));
-  }
-
-  // The row that the id named before.
-  std::optional<RowLocation> Set(IdView id, RowLocation row, bool is_zero) {
-    if (is_zero) {
-      zero_rows_.insert(Own(id));
-    } else if (!zero_rows_.empty()) {
-      zero_rows_.erase(Own(id));
-    }
-    if (const auto* number = std::get_if<uint64_t>(&id)) return Exchange(numbers_, *number, row);
-    const auto text = std::get<std::string_view>(id);
-    const size_t texts = texts_.size();
-    auto previous = Exchange(texts_, std::string(text), row);
-    if (texts_.size() > texts) text_bytes_ += TextBytes(text);
-    return previous;
-  }
-
-  // The row that the id named.
-  std::optional<RowLocation> Remove(IdView id) {
-    if (!zero_rows_.empty()) zero_rows_.erase(Own(id));
-    if (const auto* number = std::get_if<uint64_t>(&id)) return Extract(numbers_, *number);
-    const auto text = std::get<std::string_view>(id);
-    auto removed = Extract(texts_, text);
-    if (removed) text_bytes_ -= TextBytes(text);
-    return removed;
-  }
-
-  std::optional<Id> first_zero_row() const {
-    if (zero_rows_.empty()) return std::nullopt;
-    return *zero_rows_.begin();
-  }
-
-  // Calls `visit(row)` in id order from the first id after `after`, until it returns false.
-  template <typename Visit>
-  void VisitAfter(std::optional<IdView> after, Visit visit) const {
-    auto number = numbers_.begin();
-    auto text = texts_.begin();
-    if (after) {
-      if (const auto* last = std::get_if<uint64_t>(&*after)) {
-        number = numbers_.upper_bound(*last);
-      } else {
-        number = numbers_.end();
-        text = texts_.upper_bound(std::get<std::string_view>(*after));
-      }
-    }
-    for (; number != numbers_.end(); ++number) {
-      if (!visit(number->second)) return;
-    }
-    for (; text != texts_.end(); ++text) {
-      if (!visit(text->second)) return;
-    }
-  }
-
-  // An estimate: the nodes of a B-tree are about three quarters full.
-  uint64_t bytes() const {
-    const uint64_t entries = numbers_.size() * (sizeof(uint64_t) + sizeof(RowLocation)) +
-                             texts_.size() * (sizeof(std::string) + sizeof(RowLocation));
-    return entries * 4 / 3 + text_bytes_ + zero_rows_.size() * sizeof(Id);
-  }
-
- private:
-  template <typename Key>
-  using Map = absl::btree_map<Key, RowLocation, std::less<>>;
-
-  // What a string keeps outside of itself.
-  static uint64_t TextBytes(std::string_view text) {
-    constexpr size_t kInside = 15;
-    return text.size() > kInside ? text.size() + 1 : 0;
-  }
-
-  template <typename Key>
-  static std::optional<RowLocation> Lookup(const Map<Key>& map, const auto& key) {
-    const auto found = map.find(key);
-    if (found == map.end()) return std::nullopt;
-    return found->second;
-  }
-
-  template <typename Key>
-  static std::optional<RowLocation> Exchange(Map<Key>& map, Key key, RowLocation row) {
-    const auto [entry, inserted] = map.try_emplace(std::move(key), row);
-    if (inserted) return std::nullopt;
-    return std::exchange(entry->second, row);
-  }
-
-  template <typename Key>
-  static std::optional<RowLocation> Extract(Map<Key>& map, const auto& key) {
-    const auto found = map.find(key);
-    if (found == map.end()) return std::nullopt;
-    const RowLocation row = found->second;
-    map.erase(found);
-    return row;
-  }
-
-  Map<uint64_t> numbers_;
-  Map<std::string> texts_;
-  absl::btree_set<Id> zero_rows_;
-  uint64_t text_bytes_ = 0;
-};
-
 absl::Status Collection::Validate(const CollectionConfig& config) {
   if (config.dimension == 0 || config.dimension > kMaxDimension) {
     return absl::InvalidArgumentError(
@@ -224,8 +119,7 @@ Collection::Collection(std::string name, const CollectionConfig& config, Workers
       config_(config),
       on_garbage_(std::move(on_garbage)),
       tuning_(tuning),
-      state_(CollectionState{.metric = config.metric}),
-      index_(std::make_unique<Index>()) {
+      state_(CollectionState{.metric = config.metric}) {
   engines_[static_cast<size_t>(EngineKind::kScan)] = MakeScanEngine(workers, tuning.scan);
   engines_[static_cast<size_t>(EngineKind::kReference)] = MakeReferenceEngine(workers);
   engines_[static_cast<size_t>(EngineKind::kFaiss)] = MakeFaissEngine(workers);
@@ -261,8 +155,9 @@ absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> point
   return result;
 }
 
-absl::StatusOr<std::vector<Collection::RowLocation>> Collection::Append(
-    std::span<const PointView> points, std::span<const double> dots, CollectionState& state) {
+absl::StatusOr<std::vector<RowLocation>> Collection::Append(std::span<const PointView> points,
+                                                            std::span<const double> dots,
+                                                            CollectionState& state) {
   if (!state.parts.empty()) {
     // A write that failed half-way may have left rows behind the published ones.
     CollectionState::Part& last = state.parts.back();
@@ -301,13 +196,13 @@ UpsertResult Collection::PublishUpsert(std::span<const PointView> points,
   std::unique_lock indexing(index_mutex_);
   for (size_t i = 0; i < points.size(); ++i) {
     const bool is_zero = rows[i].segment->dot(rows[i].row) == 0;
-    const auto previous = index_->Set(points[i].id, rows[i], is_zero);
+    const auto previous = index_.Set(points[i].id, rows[i], is_zero);
     if (previous) previous->segment->Bury(previous->row, state.sequence);
     ++(previous ? result.replaced : result.added);
   }
   state.live_rows += result.added;
   state.dead_rows += result.replaced;
-  state.first_zero_row = index_->first_zero_row();
+  state.first_zero_row = index_.first_zero_row();
   state_.Publish(std::move(state));
   return result;
 }
@@ -330,7 +225,7 @@ DeleteResult Collection::PublishDelete(std::span<const IdView> ids,
   DeleteResult result;
   std::unique_lock indexing(index_mutex_);
   for (const IdView id : ids) {
-    const auto removed = index_->Remove(id);
+    const auto removed = index_.Remove(id);
     if (removed) removed->segment->Bury(removed->row, state.sequence + 1);
     ++(removed ? result.deleted : result.missing);
   }
@@ -338,7 +233,7 @@ DeleteResult Collection::PublishDelete(std::span<const IdView> ids,
     ++state.sequence;
     state.live_rows -= result.deleted;
     state.dead_rows += result.deleted;
-    state.first_zero_row = index_->first_zero_row();
+    state.first_zero_row = index_.first_zero_row();
     result.sequence = state.sequence;
     state_.Publish(std::move(state));
   } else {
@@ -367,7 +262,7 @@ absl::StatusOr<PointsResult> Collection::Get(std::span<const IdView> ids) const 
   std::shared_lock lock(index_mutex_);
   result.snapshot = state_.Take();
   for (const IdView id : ids) {
-    const auto row = index_->Find(id);
+    const auto row = index_.Find(id);
     if (!row) return NotStored(id);
     result.points.push_back({row->segment, row->row});
   }
@@ -383,7 +278,7 @@ absl::StatusOr<PointsResult> Collection::Scroll(std::optional<IdView> after,
   PointsResult result;
   std::shared_lock lock(index_mutex_);
   result.snapshot = state_.Take();
-  index_->VisitAfter(after, [&](const RowLocation& row) {
+  index_.VisitAfter(after, [&](const RowLocation& row) {
     if (result.points.size() == page_size) {
       result.next = Own(result.points.back().id());
       return false;
@@ -442,7 +337,7 @@ absl::Status Collection::TakeSnapshot(std::span<const Query> queries, Snapshot& 
   for (size_t i = 0; i < queries.size(); ++i) {
     const Id* id = std::get_if<Id>(&queries[i].target);
     if (id == nullptr) continue;
-    const auto row = index_->Find(View(*id));
+    const auto row = index_.Find(View(*id));
     if (!row) {
       return absl::NotFoundError(
           absl::StrFormat("query %d: %s", i, std::string(NotStored(View(*id)).message())));
@@ -579,7 +474,7 @@ uint64_t Collection::PublishCompaction(const std::vector<std::shared_ptr<Segment
     if (const uint64_t died = sources[row].segment->died(sources[row].row); died != 0) {
       segment->Bury(row, died);
     } else {
-      index_->Set(segment->id(row), {segment.get(), row}, segment->dot(row) == 0);
+      index_.Set(segment->id(row), {segment.get(), row}, segment->dot(row) == 0);
     }
   }
   uint64_t given_up = 0;
@@ -634,7 +529,7 @@ MemoryUse Collection::memory() const {
   std::shared_lock lock(index_mutex_);
   const Snapshot state = state_.Take();
   MemoryUse use;
-  use.ids_bytes = index_->bytes();
+  use.ids_bytes = index_.bytes();
   for (const CollectionState::Part& part : state->parts) {
     const Segment::Bytes bytes = part.segment->bytes(part.rows);
     use.rows_bytes += bytes.rows;

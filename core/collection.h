@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,12 +12,11 @@
 #include <variant>
 #include <vector>
 
-#include "absl/container/btree_map.h"
-#include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/engine.h"
 #include "core/id.h"
+#include "core/id_index.h"
 #include "core/metric.h"
 #include "core/scan.h"
 #include "core/snapshot.h"
@@ -167,12 +165,6 @@ class Collection {
   MemoryUse memory() const;
 
  private:
-  struct RowLocation {
-    Segment* segment;
-    uint32_t row;
-  };
-  class Index;
-
   // Copies the rows in behind the published ones and gives `state` their parts; nothing is visible
   // yet.
   absl::StatusOr<std::vector<RowLocation>> Append(std::span<const PointView> points,
@@ -218,7 +210,7 @@ class Collection {
   // the index and publishes the state, so that a reader holding it shared sees the two agree.
   // Searches by vector never take it.
   mutable std::shared_mutex index_mutex_;
-  std::unique_ptr<Index> index_;
+  IdIndex index_;
   std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];
 };
 

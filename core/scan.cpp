@@ -185,22 +185,7 @@ class Scan {
     const CodeColumns& codes = state_.parts[block.part].segment->codes();
     const EncodedQuery& query = shared.encoded[layout_of_part_[block.part]];
     const float tau = shared.tau.load(std::memory_order_relaxed);
-    FilterInput input{
-        .codes = codes.first_slab + block.first_row * codes.layout.first_bytes(),
-        .width = codes.layout.first_bytes(),
-        .scale = codes.scale + block.first_row,
-        .row_error = codes.error + block.first_row,
-        .norm = codes.norm + block.first_row,
-        .tail = codes.tail == nullptr ? nullptr : codes.tail + block.first_row,
-        .high = query.high.data(),
-        .low = query.low.data(),
-        .high_offset = query.high_offsets[0],
-        .low_offset = query.low_offsets[0],
-        .query_scale = query.scale,
-        .row_error_factor = query.factors[0].error,
-        .tail_factor = query.factors[0].tail,
-        .norm_factor = query.factors[0].norm,
-    };
+    FilterInput input = MakeFilterInput(codes, block.first_row, query);
     shared.ranking.SetThreshold(tau, input);
     Survivor survivors[kMaxBlockGroups * kGroupRows];
     const size_t count = kernel_.filter(input, block.groups, survivors);

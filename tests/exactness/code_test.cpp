@@ -36,8 +36,7 @@ class Aligned {
 class Codes {
  public:
   Codes(const Layout& layout, const std::vector<std::vector<float>>& rows)
-      : rows_(rows.size()),
-        groups_((rows.size() + kGroupRows - 1) / kGroupRows),
+      : groups_((rows.size() + kGroupRows - 1) / kGroupRows),
         first_(Room() * layout.first_bytes()),
         later_(Room() * layout.later_slabs() * kSlabWidth),
         numbers_(4 * Room()),
@@ -66,28 +65,12 @@ class Codes {
   const CodeColumns& columns() const { return columns_; }
   size_t groups() const { return groups_; }
 
-  FilterInput Input(const EncodedQuery& query) const {
-    return {.codes = columns_.first_slab,
-            .width = columns_.layout.first_bytes(),
-            .scale = columns_.scale,
-            .row_error = columns_.error,
-            .norm = columns_.norm,
-            .tail = columns_.tail,
-            .high = query.high.data(),
-            .low = query.low.data(),
-            .high_offset = query.high_offsets[0],
-            .low_offset = query.low_offsets[0],
-            .query_scale = query.scale,
-            .row_error_factor = query.factors[0].error,
-            .tail_factor = query.factors[0].tail,
-            .norm_factor = query.factors[0].norm,
-            .threshold = -kInfinity};
-  }
+  FilterInput Input(const EncodedQuery& query) const { return MakeFilterInput(columns_, 0, query); }
 
  private:
   size_t Room() const { return groups_ * kGroupRows; }
 
-  size_t rows_, groups_;
+  size_t groups_;
   Aligned<uint8_t> first_, later_;
   Aligned<float> numbers_;
   Aligned<LevelBounds> bounds_;
