@@ -90,6 +90,7 @@ EncodedQuery EncodeQuery(std::span<const float> query, double dot, const Layout&
 // threshold lets every row survive. Valid as long as both.
 FilterInput MakeFilterInput(const CodeColumns& columns, size_t first_row,
                             const EncodedQuery& query);
+FilterInput MakeFilterInput(const CodeColumns&, size_t, const EncodedQuery&&) = delete;
 
 // The float32 nearest to `value` that is not below or not above it; finite for finite values where
 // one exists.

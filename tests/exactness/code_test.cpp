@@ -154,8 +154,8 @@ TEST(Code, SurvivesWhereTheCertificateDoesNotApply) {
   const Codes codes(Layout::Whole(2), rows);
   const std::vector<float> query = {1, 2};
   for (const Kernel* kernel : RunnableKernels()) {
-    FilterInput input =
-        codes.Input(EncodeQuery(query, Dot(query, query), Layout::Whole(2), *kernel));
+    const EncodedQuery encoded = EncodeQuery(query, Dot(query, query), Layout::Whole(2), *kernel);
+    FilterInput input = codes.Input(encoded);
     input.threshold = 1e30f;
     Survivor survivors[kGroupRows];
     ASSERT_EQ(kernel->filter(input, 1, survivors), 2u);
