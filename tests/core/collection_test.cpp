@@ -910,7 +910,7 @@ TEST_F(CollectionTest, CodesAndBookkeepingAddAThirdToTheVectors) {
     for (uint64_t i = 0; i < some.size(); ++i) views.push_back({first + i, some[i].vector});
     ASSERT_THAT(collection->Upsert(views).status(), IsOk());
   }
-  const uint64_t held = ResidentBytes() - before;
+  [[maybe_unused]] const uint64_t held = ResidentBytes() - before;
   const MemoryUse memory = collection->memory();
   const uint64_t beside = memory.codes_bytes + memory.ids_bytes + memory.overhead_bytes;
   EXPECT_EQ(memory.rows_bytes, kRows * kDimension * sizeof(float));
