@@ -26,8 +26,9 @@ TEST(Package, TheExampleBuildsAgainstTheInstalledPackageAndFindsColours) {
   EXPECT_TRUE(std::filesystem::exists(prefix + "/include/vexact/client.h"));
 
   const Finished configured =
-      RunLong({CMAKE_BINARY, "-S", EXAMPLE_SOURCE_DIR, "-B", build, "-DCMAKE_PREFIX_PATH=" + prefix,
-               "-DCMAKE_BUILD_TYPE=Release", std::string("-DCMAKE_CXX_FLAGS=") + SANITIZER_FLAGS});
+      RunLong({CMAKE_BINARY, "-G", "Ninja", "-S", EXAMPLE_SOURCE_DIR, "-B", build,
+               "-DCMAKE_PREFIX_PATH=" + prefix, "-DCMAKE_BUILD_TYPE=Release",
+               std::string("-DCMAKE_CXX_FLAGS=") + SANITIZER_FLAGS});
   ASSERT_EQ(configured.status, 0) << configured.out << configured.err;
   const Finished built = RunLong({CMAKE_BINARY, "--build", build});
   ASSERT_EQ(built.status, 0) << built.out << built.err;
