@@ -29,7 +29,7 @@ constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kVariablePrefix = "VEXACT_";
 // Not options: the configuration file, and what the kernels, the tests and the command-line client
 // read.
-constexpr std::string_view kOtherVariables[] = {"VEXACT_CONFIG", "VEXACT_DATA_DIR",
+constexpr std::string_view kOtherVariables[] = {"VEXACT_CONFIG", "VEXACT_TEST_DATA_DIR",
                                                 "VEXACT_FORCE_ISA", "VEXACT_SERVER"};
 
 absl::StatusOr<int64_t> ParseNumber(const std::string& value, int64_t least, int64_t most) {

@@ -127,7 +127,8 @@ void ExpectAnswers(const Client& client, const std::string& collection,
 TEST(Golden, RealSentencesLoadFastInLittleMemoryAndAnswerBitForBit) {
   const auto rows = FindDataFile("sentences.f16.npy");
   const auto queries_file = FindDataFile("queries.f32.npy");
-  if (!rows || !queries_file) GTEST_SKIP() << "sentences.f16.npy is not there (VEXACT_DATA_DIR)";
+  if (!rows || !queries_file)
+    GTEST_SKIP() << "sentences.f16.npy is not there (VEXACT_TEST_DATA_DIR)";
   const ServerProcess server;
   const Client client(server.address());
   ASSERT_TRUE(client.CreateCollection({.name = "sentences", .dimension = 384}).ok());
@@ -164,7 +165,7 @@ TEST(Golden, RealTokensUnderTheirOwnNamesAnswerBitForBit) {
   const auto names = FindDataFile("tokens.txt");
   const auto query_rows = FindDataFile("tokens.queries.rows.npy");
   if (!rows || !names || !query_rows) {
-    GTEST_SKIP() << "tokens.f32.npy is not there (VEXACT_DATA_DIR)";
+    GTEST_SKIP() << "tokens.f32.npy is not there (VEXACT_TEST_DATA_DIR)";
   }
   std::vector<Id> ids;
   std::ifstream lines(*names);

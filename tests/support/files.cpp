@@ -9,7 +9,7 @@
 namespace vexact::testing {
 
 std::optional<std::filesystem::path> FindDataFile(std::string_view name) {
-  const char* folder = getenv("VEXACT_DATA_DIR");
+  const char* folder = getenv("VEXACT_TEST_DATA_DIR");
   std::filesystem::path path =
       std::filesystem::path(folder != nullptr ? folder : VEXACT_DATA) / name;
   std::error_code ignored;  // a folder that may not be read is as good as absent

@@ -8,7 +8,7 @@
 namespace vexact::testing {
 
 // The path of a file of the shared test data: real embeddings with exact answers, too large for the
-// repository. They are looked for in the folder that the environment variable VEXACT_DATA_DIR
+// repository. They are looked for in the folder that the environment variable VEXACT_TEST_DATA_DIR
 // names, or beside the repository, in
 // ../shared/data. Absent when the file is; a test then skips itself, saying so.
 std::optional<std::filesystem::path> FindDataFile(std::string_view name);
