@@ -6,7 +6,7 @@
 
 namespace vexact {
 
-Compactor::Compactor() : thread_([this](std::stop_token stop) { Run(std::move(stop)); }) {}
+Compactor::Compactor() : thread_([this](const std::stop_token& stop) { Run(stop); }) {}
 Compactor::~Compactor() = default;
 
 void Compactor::Add(const std::weak_ptr<Collection>& collection) {
@@ -19,7 +19,7 @@ void Compactor::Add(const std::weak_ptr<Collection>& collection) {
   wake_.notify_one();
 }
 
-void Compactor::Run(std::stop_token stop) {
+void Compactor::Run(const std::stop_token& stop) {
   while (true) {
     std::shared_ptr<Collection> next;
     {

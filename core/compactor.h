@@ -24,7 +24,7 @@ class Compactor {
   void Add(const std::weak_ptr<Collection>& collection);
 
  private:
-  void Run(std::stop_token stop);
+  void Run(const std::stop_token& stop);
 
   std::mutex mutex_;
   std::condition_variable_any wake_;

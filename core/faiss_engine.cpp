@@ -41,7 +41,7 @@ class LiveRows : public faiss::IDSelector {
 // shared lock and extended under an exclusive one, because adding may move the copy.
 class SegmentIndex {
  public:
-  SegmentIndex(std::shared_ptr<const Segment> segment, Metric metric)
+  SegmentIndex(const std::shared_ptr<const Segment>& segment, Metric metric)
       : segment_(segment), metric_(metric), index_(MakeIndex(segment->dimension(), metric)) {}
 
   bool Expired() const { return segment_.expired(); }
