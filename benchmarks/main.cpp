@@ -1,5 +1,8 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <thread>
 
+#include "benchmarks/engine_pipe.h"
 #include "benchmarks/scan_benchmark.h"
 
 int main(int argc, char** argv) {
@@ -9,7 +12,8 @@ int main(int argc, char** argv) {
       "Examples:\n"
       "  vexact-bench scan                    all cases\n"
       "  vexact-bench scan --only small       one of: small worst sentences concurrent clustered "
-      "isotropic"};
+      "isotropic\n"
+      "  scripts/bench                        against other engines, through vexact-bench engine"};
   app.require_subcommand(1);
   vexact::bench::ScanOptions options{.only = "", .rounds = 20, .data_dir = VEXACT_DEFAULT_DATA_DIR};
   CLI::App* scan =
@@ -19,6 +23,16 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   scan->add_option("--data", options.data_dir, "folder of sentences.f16.npy and queries.f32.npy")
       ->capture_default_str();
+  constexpr int kMaxThreads = 1'024;
+  int threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads);
+  CLI::App* engine = app.add_subcommand(
+      "engine",
+      "the engine for a program that drives it through standard input and output "
+      "(benchmarks/engine_pipe.h)");
+  engine->add_option("--threads", threads, "threads of a search")
+      ->check(CLI::Range(1, kMaxThreads))
+      ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
+  if (engine->parsed()) return vexact::bench::RunEnginePipe(threads);
   return vexact::bench::RunScanBenchmark(options);
 }
