@@ -50,15 +50,21 @@ class Engine:
 
     def send(self, *parts):
         """Writes bytes as they are."""
-        for part in parts:
-            self._process.stdin.write(part)
-        self._process.stdin.flush()
+        try:
+            for part in parts:
+                self._process.stdin.write(part)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
 
     def _read(self, size):
         data = self._process.stdout.read(size)
         if len(data) < size:
-            raise EngineError(f"the engine ended with exit status {self._process.wait()}")
+            raise self._ended()
         return data
+
+    def _ended(self):
+        return EngineError(f"the engine ended with exit status {self._process.wait()}")
 
     def ping(self):
         self.call(0)
