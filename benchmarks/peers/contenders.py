@@ -97,8 +97,9 @@ class FaissPanorama(FaissFlat):
         make = faiss.IndexFlatL2Panorama if self.l2 else faiss.IndexFlatIPPanorama
         best_seconds = np.inf
         for levels in self.levels_tried:
-            if levels > d:
-                break
+            width = -(-d // levels)
+            if -(-d // width) != levels:  # d dimensions do not make so many levels
+                continue
             flat = make(d, levels)
             flat.add(turned)
             index = faiss.IndexPreTransform(pca, flat)

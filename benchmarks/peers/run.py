@@ -54,6 +54,10 @@ def quantile(values, q):
     return float(np.quantile(values, q, method="nearest"))
 
 
+def threads(options):
+    return f"{options.threads} thread{'s' if options.threads > 1 else ''}"
+
+
 class Answers:
     """The right answers to the first queries of a set, and what became of those that were given."""
 
@@ -163,8 +167,10 @@ class Bench:
 
     def measure_set(self, data, batches=BATCHES):
         """One set: one query at a time against every contender, then batches against FAISS."""
-        print(f"\n{data.name}: {data.rows.shape[0]:,} x {data.rows.shape[1]}, {data.metric}, k = {K}, "
-              f"{self.options.threads} threads", flush=True)
+        n, d = data.rows.shape
+        if n < K:
+            raise data_sets.DataError(f"{data.name}: {n} rows; at least {K} are needed")
+        print(f"\n{data.name}: {n:,} x {d}, {data.metric}, k = {K}, {threads(self.options)}", flush=True)
         if data.note:
             print(f"  {data.note}")
         with contextlib.ExitStack() as stack:
@@ -186,6 +192,9 @@ class Bench:
         """The contenders of a set, each with its rows; `stack` closes them."""
         contenders = []
         for kind in (Vexact, Fp32Scan, *PEERS):
+            if kind is FaissPanorama and len(data.rows) < data.rows.shape[1]:
+                progress(f"{data.name}: {kind.name} is left out; its PCA takes as many rows as dimensions")
+                continue
             progress(f"{data.name}: loading {kind.name}")
             means = self.options.threads if kind in PEERS else self.engine
             seconds, contender = clocked(lambda kind=kind, means=means: kind(data, means))
@@ -288,8 +297,8 @@ class Bench:
 
     def hnsw(self, data):
         """Recall against latency at several sizes, and the size from which the graph is faster."""
-        print(f"\nFAISS IndexHNSWFlat, M = 32, on {data.name}: recall@{K} against latency, {self.options.threads} "
-              "threads to build,\none for a query")
+        print(f"\nFAISS IndexHNSWFlat, M = 32, on {data.name}: recall@{K} against latency, "
+              f"{threads(self.options)} to build,\none for a query")
         curves = [self.hnsw_curve(data_sets.part(data, len(data.rows) // share)) for share in (8, 4, 2, 1)]
         self.results["hnsw"] = {"data": data.name, "recall": RECALL, "curves": curves}
         rows, how = crossover(curves)
@@ -410,8 +419,13 @@ def versions():
     return {name: importlib.metadata.version(name) for name in ("faiss-cpu", "qdrant-edge-py", "usearch", "numpy")}
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"error: {message}; see scripts/bench --help\n")
+
+
 def parsed_arguments():
-    parser = argparse.ArgumentParser(prog="scripts/bench", add_help=False)
+    parser = Parser(add_help=False)
     parser.add_argument("--engine", required=True)
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--work-dir", required=True)
@@ -429,6 +443,8 @@ def parsed_arguments():
             parser.error(f"--{name} is {getattr(options, name)}; it is at least 1")
     if options.queries and not options.data:
         parser.error("--queries goes with --data")
+    if options.only and options.data:
+        parser.error("--only chooses among the cases; --data is measured instead of them")
     return options
 
 
