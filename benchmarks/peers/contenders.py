@@ -34,7 +34,10 @@ class Vexact:
         self.engine = engine
         engine.create(data.rows.shape[1], data.metric)
         engine.add(data.rows)
-        self.note = f"background work after loading {engine.settle():.1f} s"
+        settled = engine.settle()
+        about = engine.describe()
+        self.note = (f"{about['isa']}; codes {about['codes_bytes'] / about['rows_bytes']:.2f} of the rows' bytes; "
+                     f"{settled:.1f} s of the loading in the background")
 
     def search(self, queries, k):
         seconds, ids, self.scores = self.engine.search(queries, k)
@@ -106,7 +109,8 @@ class FaissPanorama(FaissFlat):
             seconds = self.typical_seconds(index, queries)
             if seconds < best_seconds:
                 best_seconds, fastest, self.index, self._kept = seconds, levels, index, (pca, flat)
-        self.note = f"{fastest} levels, the fastest of {', '.join(map(str, self.levels_tried))}; one thread"
+        tried = ", ".join(map(str, self.levels_tried))
+        self.note = f"{fastest} levels, the fastest of {tried}, tried while loading; one thread for a single query"
 
     @staticmethod
     def typical_seconds(index, queries):

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import datetime
-import gc
 import importlib.metadata
 import json
 import os
@@ -14,109 +13,20 @@ import time
 import numpy as np
 
 import data as data_sets
+import graph
 import plot
-from contenders import FaissFlat, FaissHnsw, FaissPanorama, Fp32Scan, QdrantExact, USearchExact, Vexact, clocked
+from answers import Answers
+from contenders import FaissFlat, FaissPanorama, Fp32Scan, QdrantExact, USearchExact, Vexact, clocked
 from engine import METRICS, Engine, EngineError
+from turns import K, PAUSE_SECONDS, QUERIES_PER_TURN, WARM_UP_SECONDS, progress, quantile, rounds, take_turn
 
-K = 10
 BATCHES = (64, 1_000)
-# Of every turn, the first query meets caches and threads as the contender before left them, and is told apart.
-QUERIES_PER_TURN = 5
 # A batch takes longer than the caches matter for; fewer rounds do.
 ROUNDS_PER_BATCH_ROUND = 10
-# OpenMP's threads spin for some 10 ms after a call: the next contender waits until they sleep.
-PAUSE_SECONDS = 0.02
-# Where no answers are known, so many queries are answered by the reference engine first.
-REFERENCE_QUERIES = 100
-# Of |q| |x| (or |q|^2 + |x|^2 under l2): what float32 sums may confuse.
-NEAR_TIE = 1e-5
+# The graph has many depths of search to measure.
+ROUNDS_PER_GRAPH_ROUND = 4
 PEERS = (FaissFlat, FaissPanorama, QdrantExact, USearchExact)
-RECALL = 0.99
-EF_SEARCH = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 PLOT = "docs/performance.png"
-
-
-def progress(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def counted(rounds, label):
-    """range(rounds), with a counter on a terminal."""
-    for done in range(rounds):
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{label}: round {done + 1} of {rounds}", end="", file=sys.stderr, flush=True)
-        yield done
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def quantile(values, q):
-    return float(np.quantile(values, q, method="nearest"))
-
-
-def threads(options):
-    return f"{options.threads} thread{'s' if options.threads > 1 else ''}"
-
-
-class Answers:
-    """The right answers to the first queries of a set, and what became of those that were given."""
-
-    def __init__(self, data, engine):
-        self.data = data
-        if data.golden is not None:
-            self.ids, self.scores = data.golden
-            self.source = "golden files"
-        else:
-            progress(f"{data.name}: asking the reference engine")
-            queries = data.queries[:REFERENCE_QUERIES]
-            _, self.ids, self.scores = engine.search(queries, K, "reference")
-            self.source = "reference engine"
-        self.known = len(self.ids)
-
-    def check_exactly(self, engine):
-        """Vexact's ids and score bits for every known answer, at its whole depth, one by one and as a batch."""
-        depth = self.ids.shape[1]
-        queries = self.data.queries[:self.known]
-        given = [engine.search(queries[at:at + 1], depth) for at in range(self.known)]
-        given = [(np.concatenate([ids for _, ids, _ in given]), np.concatenate([scores for _, _, scores in given])),
-                 engine.search(queries, depth)[1:]]
-        return sum(int((~self._same(ids, scores)).sum()) for ids, scores in given)
-
-    def _same(self, ids, scores):
-        return ((ids == self.ids).all(axis=1) &
-                (scores.view("u8") == self.scores.view("u8")).all(axis=1))
-
-    def judge(self, given):
-        """Counts the answers [(first query, ids)] that are the same, that differ in near-ties of float32, and that are
-        wrong."""
-        counts = {"same": 0, "near_ties": 0, "wrong": 0}
-        for first, ids in given:
-            for query, found in enumerate(ids, first):
-                if query < self.known:
-                    counts[self._verdict(query, found)] += 1
-        return counts
-
-    def _verdict(self, query, found):
-        right = self.ids[query, :K]
-        if np.array_equal(found, right):
-            return "same"
-        if len(set(found.tolist())) != len(right) or max(found) >= len(self.data.rows):
-            return "wrong"
-        off = np.abs(self._scores(query, found) - self._scores(query, right))
-        return "near_ties" if (off <= NEAR_TIE * self._scale(query, right)).all() else "wrong"
-
-    def _scores(self, query, ids):
-        q, x = self.data.queries[query].astype(np.float64), self.data.rows[ids.astype(np.int64)].astype(np.float64)
-        if self.data.metric == "l2":
-            return ((q - x) ** 2).sum(axis=1)
-        dots = x @ q
-        return dots if self.data.metric == "inner_product" else dots / (
-            np.linalg.norm(q) * np.linalg.norm(x, axis=1))
-
-    def _scale(self, query, ids):
-        q = np.linalg.norm(self.data.queries[query].astype(np.float64))
-        x = np.linalg.norm(self.data.rows[ids.astype(np.int64)].astype(np.float64), axis=1).max()
-        return {"inner_product": q * x, "cosine": 1.0, "l2": q * q + x * x}[self.data.metric]
 
 
 class Bench:
@@ -124,7 +34,8 @@ class Bench:
         self.options = options
         self.engine = engine
         self.results = {"settings": {"k": K, "threads": options.threads, "rounds": options.rounds,
-                                     "queries_per_turn": QUERIES_PER_TURN, "pause_seconds": PAUSE_SECONDS},
+                                     "queries_per_turn": QUERIES_PER_TURN, "warm_up_seconds": WARM_UP_SECONDS,
+                                     "pause_seconds": PAUSE_SECONDS},
                         "machine": machine(), "versions": versions(), "overhead_seconds": {}, "cases": [],
                         "ratios": {}}
         self.failures = []
@@ -143,7 +54,8 @@ class Bench:
 
     def run(self):
         if self.options.data:
-            self.measure_set(data_sets.from_file(self.options.data, self.options.queries, self.options.metric))
+            self.measure_set(data_sets.from_file(self.options.data, self.options.queries,
+                                                self.options.metric or "inner_product"))
             return
         folder, generated = self.options.data_dir, self.options.work_dir
         if self.wants("overhead"):
@@ -161,7 +73,10 @@ class Bench:
             progress("isotropic: generating or reading the vectors")
             self.measure_set(data_sets.isotropic(generated))
         if self.wants("hnsw"):
-            self.hnsw(data_sets.sentences(folder))
+            self.results["hnsw"], failures = graph.compare(
+                data_sets.sentences(folder), self.engine, self.options.threads,
+                max(5, self.options.rounds // ROUNDS_PER_GRAPH_ROUND))
+            self.failures += failures
         if not self.ran:
             raise data_sets.DataError(f'no case has "{self.options.only}" in its name; see scripts/bench --help')
 
@@ -170,7 +85,7 @@ class Bench:
         n, d = data.rows.shape
         if n < K:
             raise data_sets.DataError(f"{data.name}: {n} rows; at least {K} are needed")
-        print(f"\n{data.name}: {n:,} x {d}, {data.metric}, k = {K}, {threads(self.options)}", flush=True)
+        print(f"\n{data.name}: {n:,} x {d}, {data.metric}, k = {K}, threads = {self.options.threads}", flush=True)
         if data.note:
             print(f"  {data.note}")
         with contextlib.ExitStack() as stack:
@@ -182,11 +97,10 @@ class Bench:
             if wrong:
                 self.failures.append(f"{data.name}: {wrong} of vexact's answers are not those of the {answers.source}")
             prefix = "" if data.name == "sentences" else f"{data.name}_"
-            case = self.measure(data, contenders, answers, 1)
-            self.report(case, f"{prefix}single")
+            self.report(self.measure_single(contenders, answers), f"{prefix}single")
             for batch in batches:
                 both = [contender for contender in contenders if contender.name in ("vexact", "faiss_flat")]
-                self.report(self.measure(data, both, answers, batch), f"{prefix}batch{batch}")
+                self.report(self.measure_batch(both, answers, batch), f"{prefix}batch{batch}")
 
     def load(self, data, stack):
         """The contenders of a set, each with its rows; `stack` closes them."""
@@ -204,42 +118,34 @@ class Bench:
             contenders.append(contender)
         return contenders
 
-    def measure(self, data, contenders, answers, batch):
-        """Runs the contenders in turns, and returns what they took and what became of their answers."""
-        per_turn = QUERIES_PER_TURN if batch == 1 else 1
-        rounds = self.options.rounds if batch == 1 else max(3, self.options.rounds // ROUNDS_PER_BATCH_ROUND)
-        # Single queries are those whose answers are known; batches begin with them.
-        queries = (data.queries[:answers.known] if batch == 1 else
-                   np.resize(data.queries, (batch, data.queries.shape[1])))
-        first, counted_seconds, given = ({c.name: [] for c in contenders} for _ in range(3))
-        for contender in contenders:  # a warm-up that nobody counts
-            contender.search(queries[:batch], K)
-        gc.disable()
-        for turn in counted(rounds, f"{data.name}, batch {batch}" if batch > 1 else data.name):
+    def measure_single(self, contenders, answers):
+        queries = answers.data.queries[:answers.known]
+        warm_up, counted = ({c.name: [] for c in contenders} for _ in range(2))
+        for turn in rounds(self.options.rounds, answers.data.name):
+            for contender in contenders:
+                before, after = take_turn(contender.search, queries, turn)
+                warm_up[contender.name].append(before)
+                counted[contender.name] += after
+        return measured(answers, 1, [
+            figures(c, answers, counted[c.name], [before[0] for before in warm_up[c.name]]) for c in contenders])
+
+    def measure_batch(self, contenders, answers, batch):
+        """The same queries in every batch, those whose answers are known first."""
+        data = answers.data
+        queries = np.resize(data.queries, (batch, data.queries.shape[1]))
+        counted = {c.name: [] for c in contenders}
+        for contender in contenders:
+            contender.search(queries, K)  # a warm-up that nobody counts
+        for _ in rounds(max(3, self.options.rounds // ROUNDS_PER_BATCH_ROUND), f"{data.name}, batches of {batch:,}"):
             for contender in contenders:
                 time.sleep(PAUSE_SECONDS)
-                for i in range(per_turn):
-                    at = (turn * per_turn + i) % len(queries) if batch == 1 else 0
-                    seconds, ids = contender.search(queries[at:at + batch], K)
-                    (first if batch == 1 and i == 0 else counted_seconds)[contender.name].append(seconds)
-                    given[contender.name].append((at, ids))
-        gc.enable()
-        return {"data": data.name, "metric": data.metric, "rows": len(data.rows), "dimension": data.rows.shape[1],
-                "batch": batch, "note": data.note,
-                "contenders": [self.figures(c, first[c.name], counted_seconds[c.name], given[c.name], answers)
-                               for c in contenders]}
-
-    def figures(self, contender, first, seconds, given, answers):
-        checked = contender.name != "fp32_scan" or answers.data.metric == "inner_product"
-        verdicts = answers.judge(given) if checked else None
-        if checked and verdicts["wrong"]:
-            self.failures.append(f"{answers.data.name}: {contender.name} gave {verdicts['wrong']} wrong answers")
-        return {"name": contender.name, "note": contender.note, "load_seconds": contender.load_seconds,
-                "median": quantile(seconds, 0.5), "min": min(seconds), "p99": quantile(seconds, 0.99),
-                "first_median": quantile(first, 0.5) if first else None, "n": len(seconds), "answers": verdicts}
+                counted[contender.name].append((0, *contender.search(queries, K)))
+        return measured(answers, batch, [figures(c, answers, counted[c.name]) for c in contenders])
 
     def report(self, case, label):
         self.results["cases"].append(case)
+        self.failures += [f"{case['data']}: {figures['name']} gave {figures['answers']['wrong']} wrong answers"
+                          for figures in case["contenders"] if figures["answers"] and figures["answers"]["wrong"]]
         batch = case["batch"]
         print(f"\n  {'one query at a time' if batch == 1 else f'batches of {batch:,}':<20}"
               f"{'median':>11}{'min':>11}{'p99':>11}{'first':>11}{'n':>6}{'vexact is':>12}{'loaded in':>12}   answers")
@@ -265,6 +171,7 @@ class Bench:
 
     def overhead(self):
         progress("overhead: calls over 10 rows")
+
         def few(n):
             rows = np.random.default_rng(0).standard_normal((n, 384), np.float32)
             return data_sets.DataSet("overhead", "inner_product", rows, rows)
@@ -293,68 +200,21 @@ class Bench:
         for name, seconds in figures.items():
             print(f"  {name:<44}{seconds * 1e6:>8.1f} us")
 
-    # Against an approximate index.
 
-    def hnsw(self, data):
-        """Recall against latency at several sizes, and the size from which the graph is faster."""
-        print(f"\nFAISS IndexHNSWFlat, M = 32, on {data.name}: recall@{K} against latency, "
-              f"{threads(self.options)} to build,\none for a query")
-        curves = [self.hnsw_curve(data_sets.part(data, len(data.rows) // share)) for share in (8, 4, 2, 1)]
-        self.results["hnsw"] = {"data": data.name, "recall": RECALL, "curves": curves}
-        rows, how = crossover(curves)
-        self.results["hnsw"]["crossover"] = {"rows": rows, "how": how}
-        print(f"\nCROSSOVER rows {'none' if rows is None else f'{rows:.0f}'} at recall {RECALL} ({how})", flush=True)
+def measured(answers, batch, contenders):
+    data = answers.data
+    return {"data": data.name, "note": data.note, "metric": data.metric, "rows": len(data.rows),
+            "dimension": data.rows.shape[1], "batch": batch, "contenders": contenders}
 
-    def hnsw_curve(self, data):
-        n = len(data.rows)
-        progress(f"hnsw: loading {n:,} rows")
-        vexact = Vexact(data, self.engine)
-        progress(f"hnsw: building the graph of {n:,} rows")
-        build_seconds, graph = clocked(lambda: FaissHnsw(data, self.options.threads))
-        queries = data.queries[:500]
-        _, right, scores = self.engine.search(queries, K, "reference")
-        given = vexact.search(queries, K)[1]
-        if not (np.array_equal(given, right) and np.array_equal(vexact.scores.view("u8"), scores.view("u8"))):
-            self.failures.append(f"hnsw: vexact gave wrong answers over {n} rows")
-        points = []
-        for ef in EF_SEARCH:
-            graph.index.hnsw.efSearch = ef
-            recall = recall_at_k(data, queries, graph.search(queries, K)[1], scores)
-            points.append({"ef": ef, "recall": recall, "seconds": []})
-            if recall > 0.999:
-                break
-        vexact_seconds = self.time_curve(graph, vexact, queries, points, f"hnsw, {n:,} rows")
-        for point in points:
-            point["median"] = quantile(point.pop("seconds"), 0.5)
-        curve = {"rows": n, "build_seconds": build_seconds, "vexact_median": quantile(vexact_seconds, 0.5),
-                 "points": points}
-        curve["median_at_recall"] = at_recall(points)
-        self.print_curve(curve)
-        return curve
 
-    def time_curve(self, graph, vexact, queries, points, label):
-        vexact_seconds = []
-        for turn in counted(max(5, self.options.rounds // 4), label):
-            for point in [None, *points]:
-                time.sleep(PAUSE_SECONDS)
-                if point is not None:
-                    graph.index.hnsw.efSearch = point["ef"]
-                for i in range(QUERIES_PER_TURN):
-                    at = (turn * QUERIES_PER_TURN + i) % len(queries)
-                    seconds, _ = (graph if point else vexact).search(queries[at:at + 1], K)
-                    if i > 0:
-                        (point["seconds"] if point else vexact_seconds).append(seconds)
-        return vexact_seconds
-
-    @staticmethod
-    def print_curve(curve):
-        at = curve["median_at_recall"]
-        reached = f"{at * 1e3:.3f} ms" if at else "not reached"
-        print(f"\n  {curve['rows']:,} rows: built in {curve['build_seconds']:.1f} s; vexact "
-              f"{curve['vexact_median'] * 1e3:.3f} ms at recall 1; hnsw at recall {RECALL}: {reached}")
-        print("  efSearch " + "".join(f"{point['ef']:>9}" for point in curve["points"]))
-        print("  recall   " + "".join(f"{point['recall']:>9.4f}" for point in curve["points"]))
-        print("  ms       " + "".join(f"{point['median'] * 1e3:>9.3f}" for point in curve["points"]), flush=True)
+def figures(contender, answers, counted, first=()):
+    """What is reported of one contender's answers [(query, seconds, ids)]; `first` are the first ones of its turns."""
+    seconds = [seconds for _, seconds, _ in counted]
+    yardstick = contender.name == "fp32_scan" and answers.data.metric != "inner_product"
+    return {"name": contender.name, "note": contender.note, "load_seconds": contender.load_seconds,
+            "median": quantile(seconds, 0.5), "min": min(seconds), "p99": quantile(seconds, 0.99), "n": len(seconds),
+            "first_median": quantile([seconds for _, seconds, _ in first], 0.5) if first else None,
+            "answers": None if yardstick else answers.judge([*first, *counted], exactly=contender.name == "vexact")}
 
 
 def described(verdicts):
@@ -366,44 +226,6 @@ def described(verdicts):
     if verdicts["wrong"]:
         parts.append(f"{verdicts['wrong']} WRONG")
     return ", ".join(parts)
-
-
-def recall_at_k(data, queries, found, right_scores):
-    """The share of the found rows that are among the k nearest, every row at the k-th's score counting as one."""
-    scores = np.einsum("qkd,qd->qk", data.rows[found].astype(np.float64), queries.astype(np.float64))
-    return float(((found >= 0) & (scores >= right_scores[:, -1:] - 1e-9)).mean())
-
-
-def at_recall(points):
-    """The time at RECALL, by log-linear interpolation between the two points around it; None when it is not reached.
-    Where the fastest point is already beyond it, that point's time."""
-    for before, after in zip([None, *points], points):
-        if after["recall"] >= RECALL:
-            if before is None:
-                return after["median"]
-            share = (RECALL - before["recall"]) / (after["recall"] - before["recall"])
-            return float(before["median"] ** (1 - share) * after["median"] ** share)
-    return None
-
-
-def crossover(curves):
-    """The number of rows where both take the same time at RECALL, and how it was found."""
-    curves = [curve for curve in curves if curve["median_at_recall"]]
-    if len(curves) < 2:
-        return None, f"recall {RECALL} was reached at fewer than two sizes"
-    rows = np.log([curve["rows"] for curve in curves])
-    lead = np.log([curve["median_at_recall"] / curve["vexact_median"] for curve in curves])
-    for i in range(len(curves) - 1):
-        if lead[i] >= 0 > lead[i + 1]:
-            at = rows[i] + (rows[i + 1] - rows[i]) * lead[i] / (lead[i] - lead[i + 1])
-            return float(np.exp(at)), (f"interpolated log-log between {curves[i]['rows']:,} and "
-                                       f"{curves[i + 1]['rows']:,} rows; vexact is faster below")
-    slope, level = np.polyfit(rows, lead, 1)
-    sizes = f"{curves[0]['rows']:,} to {curves[-1]['rows']:,} rows"
-    if slope >= 0:
-        return None, f"over {sizes} the graph does not gain on vexact"
-    where = "vexact is faster at all of them" if lead[-1] >= 0 else "the graph is faster at all of them"
-    return float(np.exp(-level / slope)), f"extrapolated log-log from {sizes}; {where}"
 
 
 def machine():
@@ -434,15 +256,20 @@ def parsed_arguments():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--data")
     parser.add_argument("--queries")
-    parser.add_argument("--metric", choices=METRICS, default="inner_product")
+    parser.add_argument("--metric", choices=METRICS)
     parser.add_argument("--json")
     parser.add_argument("--plot")
     options = parser.parse_args()
     for name in ("rounds", "threads"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} is {getattr(options, name)}; it is at least 1")
-    if options.queries and not options.data:
-        parser.error("--queries goes with --data")
+    for name in ("queries", "metric"):
+        if getattr(options, name) and not options.data:
+            parser.error(f"--{name} goes with --data")
+    for name in ("json", "plot"):
+        folder = os.path.dirname(getattr(options, name) or "./")
+        if not os.path.isdir(folder):
+            parser.error(f"--{name}: there is no folder {folder}")
     if options.only and options.data:
         parser.error("--only chooses among the cases; --data is measured instead of them")
     return options
@@ -476,6 +303,8 @@ def main():
             print(f"{about['date']}, {about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB, load "
                   f"{about['load_before']:.1f}; "
                   + ", ".join(f"{name} {version}" for name, version in bench.results["versions"].items()))
+            print(f"A turn: {PAUSE_SECONDS * 1e3:.0f} ms of rest, {WARM_UP_SECONDS * 1e3:.0f} ms of queries that do "
+                  f"not count (the median of the very first is under \"first\"), {QUERIES_PER_TURN} that do.")
             bench.run()
             return finish(bench, options)
     except (data_sets.DataError, EngineError) as error:
