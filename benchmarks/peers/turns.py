@@ -33,7 +33,7 @@ def rounds(count, label):
 
 def take_turn(search, queries, turn):
     """One contender's turn, one query at a time: what `search` gave for the queries that are not counted, and for those
-    that are; which these are depends on the turn alone."""
+    that are. The latter are the same for every contender."""
     time.sleep(PAUSE_SECONDS)
     start = turn * QUERIES_PER_TURN
 
