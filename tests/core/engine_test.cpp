@@ -69,16 +69,17 @@ class History {
     threads_ = 1 + static_cast<int>(random_.Below(4));
     CollectionTuning tuning;
     if (random_.Chance(0.7)) tuning.segment_rows = 16 * static_cast<uint32_t>(1 + random_.Below(8));
-    if (random_.Chance(0.5))
-      tuning.first_width = 1 + static_cast<uint32_t>(random_.Below(dimension_));
-    if (random_.Chance(0.5)) tuning.scan.candidate_limit = 1 + random_.Below(40);
+    uint32_t first_width = dimension_;
+    if (random_.Chance(0.5)) first_width = 1 + static_cast<uint32_t>(random_.Below(dimension_));
+    tuning.layout = Layout::Identity(dimension_, first_width);
+    if (random_.Chance(0.5)) tuning.scan.pending_limit = 1 + random_.Below(40);
     const auto kernels = RunnableKernels();
     tuning.scan.kernel = kernels[random_.Below(kernels.size())];
     collection_ = MakeCollection(dimension_, Metric::kL2, threads_, tuning);
     name_ = std::string(maker_.name) + ", dimension " + std::to_string(dimension_) +
-            ", first slab " + std::to_string(tuning.first_width) + ", segments of " +
-            std::to_string(tuning.segment_rows) + ", candidate limit " +
-            std::to_string(tuning.scan.candidate_limit) + ", " + std::to_string(threads_) +
+            ", first slab " + std::to_string(first_width) + ", segments of " +
+            std::to_string(tuning.segment_rows) + ", pending limit " +
+            std::to_string(tuning.scan.pending_limit) + ", " + std::to_string(threads_) +
             " threads, " + std::string(tuning.scan.kernel->isa);
   }
 

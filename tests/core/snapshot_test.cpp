@@ -69,7 +69,7 @@ class SnapshotTest : public testing::TestWithParam<EngineKind> {
   SnapshotTest() {
     CollectionTuning tuning;
     tuning.segment_rows = 48;  // many segments, often compacted
-    tuning.first_width = 8;
+    tuning.layout = Layout::Identity(kDimension, 8);
     collection_ = std::make_unique<Collection>("docs", CollectionConfig{kDimension, Metric::kL2},
                                                workers_, nullptr, tuning);
   }
