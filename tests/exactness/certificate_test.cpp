@@ -13,7 +13,7 @@ namespace {
 
 struct Case {
   Metric metric = Metric::kInnerProduct;
-  uint32_t first_width = 0;
+  std::shared_ptr<const Layout> layout = nullptr;  // the identity
   uint32_t k = 1;
   std::vector<std::vector<float>> rows = {};
   std::vector<std::vector<float>> queries = {};
@@ -24,8 +24,7 @@ struct Case {
 size_t WrongAnswers(const Case& data, Term left_out, const Kernel& kernel) {
   Workers workers(2);
   const auto dimension = static_cast<uint32_t>(data.rows.front().size());
-  CollectionTuning tuning{.first_width = data.first_width,
-                          .scan = {.kernel = &kernel, .left_out = left_out}};
+  CollectionTuning tuning{.layout = data.layout, .scan = {.kernel = &kernel, .left_out = left_out}};
   Collection collection("case", {.dimension = dimension, .metric = data.metric}, workers, nullptr,
                         tuning);
   std::vector<PointView> points;
@@ -89,33 +88,35 @@ TEST(Certificate, NeedsTheRowsResidual) {
 
 TEST(Certificate, NeedsTheUnreadTail) {
   ExpectNeeded(Term::kTail, [](const Kernel&, Random& random) {
-    Case data{.first_width = 32, .k = 100, .rows = MakeRows(Kind::kGaussian, 5'000, 96, random)};
+    Case data{.layout = Layout::Identity(96, 32),
+              .k = 100,
+              .rows = MakeRows(Kind::kGaussian, 5'000, 96, random)};
     data.queries = MakeRows(Kind::kGaussian, 20, 96, random);
     return data;
   });
 }
 
-// Integer rows with 127 among their components are their own codes: nothing is lost but the query's
-// fractions.
+// Integer rows with 127 among their components, the others small enough for the layout's reach, are
+// their own codes: nothing is lost but the query's fractions.
 TEST(Certificate, NeedsTheQuerysResidual) {
   ExpectNeeded(Term::kQueryResidual, [](const Kernel&, Random& random) {
     Case data{.k = 4'000};
     data.rows =
-        Vectors(40'000, 8, [&](size_t j) { return j == 0 ? 127.0f : Integer(random, -127, 127); });
-    data.queries = MakeRows(Kind::kGaussian, 20, 8, random);
+        Vectors(40'000, 16, [&](size_t j) { return j == 0 ? 127.0f : Integer(random, -30, 30); });
+    data.queries = MakeRows(Kind::kGaussian, 20, 16, random);
     return data;
   });
 }
 
 // Rows and queries of integers that are their own codes and digits, so that only float32 rounds.
-// The sums of products are near 2^32, far beyond its 24 bits, and differ by little: rows differ in
+// The sums of products are near 2^31, far beyond its 24 bits, and differ by little: rows differ in
 // a few components by 1, and the query's components are alike.
 TEST(Certificate, NeedsTheRoundingOfFloat32) {
   ExpectNeeded(Term::kRounding, [](const Kernel& kernel, Random& random) {
     const int largest = 128 * kernel.max_digit;
     Case data{.k = 200};
     data.rows = Vectors(600, 4'096, [&](size_t j) {
-      return j == 0 ? 127.0f : Below(random, 512) == 0 ? 101.0f : 100.0f;
+      return j == 0 ? 127.0f : Below(random, 512) == 0 ? 41.0f : 40.0f;
     });
     data.queries = Vectors(4, 4'096, [&](size_t j) {
       return j == 0 ? static_cast<float>(largest) : Integer(random, largest - 250, largest);

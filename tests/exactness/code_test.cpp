@@ -4,20 +4,27 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <new>
+#include <set>
 
 #include "core/ranking.h"
 #include "core/reference_score.h"
+#include "tests/exactness/layouts.h"
 #include "tests/exactness/worlds.h"
 
 namespace vexact {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kAnyRank = -std::numeric_limits<double>::infinity();
+
+using Rows = std::vector<std::vector<float>>;
 
 // A vector whose first element is 64-byte aligned.
 template <typename T>
@@ -35,21 +42,32 @@ class Aligned {
 // The codes of some rows, padded with the last one to whole groups.
 class Codes {
  public:
-  Codes(const Layout& layout, const std::vector<std::vector<float>>& rows)
+  Codes(const Layout& layout, const Kernel& kernel, const Rows& rows)
       : groups_((rows.size() + kGroupRows - 1) / kGroupRows),
         first_(Room() * layout.first_bytes()),
+        sketch_(Room() * layout.sketch_bytes()),
         later_(Room() * layout.later_slabs() * kSlabWidth),
-        numbers_(4 * Room()),
-        bounds_(Room() * layout.later_slabs()) {
-    columns_ = {.layout = layout,
+        sketch_scale_(Room()),
+        sketch_error_(Room()),
+        scale_(Room()),
+        error_(Room()),
+        tail_(Room()),
+        numbers_(Room() * (1 + 2 * layout.later_slabs())),
+        norm_(Room()),
+        bend_(Room()) {
+    columns_ = {.layout = &layout,
                 .capacity = Room(),
                 .first_slab = first_.data(),
+                .sketch = layout.has_sketch() ? sketch_.data() : nullptr,
+                .sketch_scale = sketch_scale_.data(),
+                .sketch_error = sketch_error_.data(),
+                .scale = scale_.data(),
+                .error = error_.data(),
+                .tail = layout.later_slabs() > 0 ? tail_.data() : nullptr,
+                .norm = norm_.data(),
+                .bend = layout.center.empty() ? nullptr : bend_.data(),
                 .later_slabs = later_.data(),
-                .scale = numbers_.data(),
-                .norm = numbers_.data() + Room(),
-                .error = numbers_.data() + 2 * Room(),
-                .tail = layout.later_slabs() > 0 ? numbers_.data() + 3 * Room() : nullptr,
-                .later = bounds_.data()};
+                .later_numbers = numbers_.data()};
     for (size_t group = 0; group < groups_; ++group) {
       std::vector<float> block;
       double dots[kGroupRows];
@@ -58,137 +76,549 @@ class Codes {
         block.insert(block.end(), row.begin(), row.end());
         dots[i] = Dot(row, row);
       }
-      EncodeGroup(columns_, group * kGroupRows, block.data(), dots);
+      EncodeGroup(columns_, kernel, group * kGroupRows, block.data(), dots);
     }
   }
 
   const CodeColumns& columns() const { return columns_; }
+  const Layout& layout() const { return *columns_.layout; }
   size_t groups() const { return groups_; }
-
-  FilterInput Input(const EncodedQuery& query) const { return MakeFilterInput(columns_, 0, query); }
+  size_t Room() const { return groups_ * kGroupRows; }
+  double Bend(size_t row) const { return columns_.bend == nullptr ? 0 : columns_.bend[row]; }
 
  private:
-  size_t Room() const { return groups_ * kGroupRows; }
-
   size_t groups_;
-  Aligned<uint8_t> first_, later_;
-  Aligned<float> numbers_;
-  Aligned<LevelBounds> bounds_;
+  Aligned<uint8_t> first_, sketch_, later_;
+  Aligned<uint16_t> sketch_scale_, sketch_error_, scale_, error_, tail_, numbers_;
+  Aligned<float> norm_, bend_;
   CodeColumns columns_;
 };
 
-double Radius(const CodeColumns& columns, const EncodedQuery& query, size_t level, size_t row) {
-  const EncodedQuery::Factors& factors = query.factors[level];
-  const size_t later = columns.layout.later_slabs();
-  const double error =
-      level == 0 ? columns.error[row] : columns.later[row * later + level - 1].error;
-  const double tail = level > 0                 ? columns.later[row * later + level - 1].tail
-                      : columns.tail != nullptr ? columns.tail[row]
-                                                : 0;
-  return factors.error * error + factors.norm * double{columns.norm[row]} + factors.tail * tail;
+// The digits of some queries as a tile wants them.
+std::vector<int8_t> Pack(const std::vector<const std::vector<int8_t>*>& queries,
+                         const Kernel& kernel) {
+  std::vector<int8_t> digits(queries.front()->size() * kernel.tile_queries);
+  for (size_t q = 0; q < queries.size(); ++q) {
+    for (size_t j = 0; j < queries[q]->size(); ++j) {
+      digits[(j / 4 * kernel.tile_queries + q) * 4 + j % 4] = (*queries[q])[j];
+    }
+  }
+  return digits;
 }
 
-// At every level, for every metric: the reference score lies within what the codes say of it.
-void ExpectContained(const Codes& codes, const std::vector<std::vector<float>>& rows,
-                     const std::vector<float>& query, const Kernel& kernel) {
+// A query of some codes, and what every kernel function says of them.
+class Asked {
+ public:
+  Asked(const Codes& codes, const std::vector<float>& query, Metric metric, const Kernel& kernel)
+      : encoded(EncodeQuery(query, Dot(query, query), metric, codes.layout(), kernel)),
+        ranking(metric, encoded, codes.layout()),
+        codes_(codes),
+        kernel_(kernel) {}
+  Asked(const Asked&) = delete;
+
+  FirstSlab Slab(Reading reading) const {
+    return codes_.columns().first(
+        reading == Reading::kSketch ? FirstCode::kSketch : FirstCode::kByte, 0,
+        ranking.needs_norm(), ranking.needs_bend());
+  }
+
+  // The rows that are not ruled out for `tau`, with their estimates. All of them for kAnyRank.
+  std::vector<Survivor> Filter(double tau, Reading reading) const {
+    const QueryTerms terms = ranking.Terms(tau, reading);
+    std::vector<Survivor> out(codes_.Room());
+    if (reading == Reading::kAllDigits) {
+      const QueryDigits digits{encoded.first_high.data(), encoded.first_low.data(),
+                               encoded.first_high_sum, encoded.first_low_sum};
+      out.resize(kernel_.filter(Slab(reading), codes_.groups(), digits, terms, out.data()));
+      return out;
+    }
+    const bool sketch = reading == Reading::kSketch;
+    const auto packed = Pack({sketch ? &encoded.sketch : &encoded.first_high}, kernel_);
+    const int32_t sum = sketch ? encoded.sketch_sum : encoded.first_high_sum;
+    const Tile tile{packed.data(), &sum, &terms, 1};
+    out.resize(kernel_.filter_tile(Slab(reading), codes_.groups(), tile, out.data()));
+    std::sort(out.begin(), out.end(),
+              [](const Survivor& a, const Survivor& b) { return a.row < b.row; });
+    return out;
+  }
+
+  // All rows with their estimates, and their bounds in `bounds`. Of a query that is alone: not for
+  // kHighDigits.
+  std::vector<Survivor> Bound(Aligned<float>& bounds, Reading reading) const {
+    const auto packed = Pack({&encoded.sketch}, kernel_);
+    const QueryDigits digits =
+        reading == Reading::kSketch
+            ? QueryDigits{packed.data(), nullptr, encoded.sketch_sum, 0}
+            : QueryDigits{encoded.first_high.data(), encoded.first_low.data(),
+                          encoded.first_high_sum, encoded.first_low_sum};
+    std::vector<Survivor> out(codes_.Room());
+    out.resize(kernel_.bound(Slab(reading), codes_.groups(), digits, ranking.BoundTerms(reading),
+                             ranking.EstimateTerms(kAnyRank, reading), bounds.data(), out.data()));
+    return out;
+  }
+
+  std::vector<Survivor> Select(Aligned<float>& bounds, double tau) const {
+    const Ranking::Selection selection = ranking.Select(tau);
+    std::vector<Survivor> out(codes_.Room());
+    out.resize(kernel_.select(bounds.data(), selection.norm == 0 ? nullptr : codes_.columns().norm,
+                              selection.norm, selection.threshold, codes_.groups(), out.data()));
+    return out;
+  }
+
+  const EncodedQuery encoded;
+  const Ranking ranking;
+
+ private:
+  const Codes& codes_;
+  const Kernel& kernel_;
+};
+
+std::vector<Reading> ReadingsOf(const Layout& layout) {
+  std::vector<Reading> readings = {Reading::kAllDigits, Reading::kHighDigits};
+  if (layout.has_sketch()) readings.push_back(Reading::kSketch);
+  return readings;
+}
+
+const char* Name(Reading reading) {
+  return reading == Reading::kAllDigits    ? "all digits"
+         : reading == Reading::kHighDigits ? "high digits"
+                                           : "sketch";
+}
+
+// What one level says of a row.
+struct Interval {
+  double estimate, radius;
+};
+
+Interval FirstInterval(const Codes& codes, const Asked& asked, size_t row, double estimate,
+                       Reading reading) {
   const CodeColumns& columns = codes.columns();
-  const EncodedQuery encoded = EncodeQuery(query, Dot(query, query), columns.layout, kernel);
-  std::vector<Survivor> survivors(codes.groups() * kGroupRows);
-  ASSERT_EQ(kernel.filter(codes.Input(encoded), codes.groups(), survivors.data()),
-            survivors.size());
-  for (size_t row = 0; row < rows.size(); ++row) {
-    double estimate = survivors[row].estimate;
-    for (size_t level = 0; level < columns.layout.levels(); ++level) {
-      if (level > 0) {
-        const size_t digits = columns.layout.first_bytes() + (level - 1) * kSlabWidth;
-        const SlabProducts products =
-            kernel.slab_products(columns.later_slab(level - 1, row), encoded.high.data() + digits,
-                                 encoded.low.data() + digits);
-        estimate += double{encoded.scale} * columns.scale[row] *
-                    (128.0 * (products.high - encoded.high_offsets[level]) +
-                     (products.low - encoded.low_offsets[level]));
+  const EncodedQuery::Factors& factors = asked.ranking.Factors(reading);
+  const bool sketch = reading == Reading::kSketch;
+  const double tail = columns.tail == nullptr ? 0 : double{FromHalf(columns.tail[row])};
+  return {
+      estimate,
+      double{factors.constant} * FromHalf((sketch ? columns.sketch_scale : columns.scale)[row]) +
+          double{factors.error} * FromHalf((sketch ? columns.sketch_error : columns.error)[row]) +
+          double{factors.tail} * tail};
+}
+
+// By level from 1 on; `estimate` is the first slab's, on all digits.
+std::vector<Interval> LaterIntervals(const Codes& codes, const EncodedQuery& query, size_t row,
+                                     double estimate, const Kernel& kernel) {
+  const CodeColumns& columns = codes.columns();
+  const Layout& layout = codes.layout();
+  std::vector<Interval> intervals;
+  double sum = layout.later_begin() > 0 ? estimate : 0;
+  for (size_t level = 1; level < layout.levels(); ++level) {
+    const size_t at = (level - 1) * kSlabWidth;
+    const SlabProducts products =
+        kernel.slab_products(columns.later_slab(row, level), query.later_high.data() + at,
+                             query.later_low.data() + at, 1);
+    const double high = products.high - 128.0 * query.later_high_sums[level - 1];
+    const double low = products.low - 128.0 * query.later_low_sums[level - 1];
+    const uint16_t* numbers = columns.numbers(row);
+    const double scale = FromHalf(numbers[0]);
+    sum += double{query.later_scale} * scale * (128 * high + low);
+    const EncodedQuery::Factors& factors = query.factors[level];
+    intervals.push_back({sum, factors.constant * scale +
+                                  double{factors.error} * FromHalf(numbers[2 * level - 1]) +
+                                  double{factors.tail} * FromHalf(numbers[2 * level])});
+  }
+  return intervals;
+}
+
+// <q - lambda center, x - center>, in units of the scaled query.
+double Product(const std::vector<float>& query, const std::vector<float>& row,
+               const EncodedQuery& encoded, const Layout& layout) {
+  double sum = 0;
+  for (size_t j = 0; j < row.size(); ++j) {
+    const double mu = layout.center.empty() ? 0 : layout.center[j];
+    sum += (query[j] - encoded.lambda * mu) * (row[j] - mu);
+  }
+  return std::ldexp(sum, -encoded.exponent);
+}
+
+std::set<uint32_t> RowsOf(const std::vector<Survivor>& survivors, uint32_t query = 0) {
+  std::set<uint32_t> rows;
+  for (const Survivor& survivor : survivors) {
+    if (survivor.query == query) rows.insert(survivor.row);
+  }
+  return rows;
+}
+
+// Ranks that the rows' reference scores have at least.
+std::vector<double> Ranks(const Rows& rows, const std::vector<float>& query, Metric metric,
+                          const EncodedQuery& encoded) {
+  std::vector<double> ranks;
+  for (const std::vector<float>& row : rows) {
+    ranks.push_back(Ranking::FromScore(
+        metric, encoded, ReferenceScore(metric, query, encoded.dot, row, Dot(row, row))));
+  }
+  return ranks;
+}
+
+// Of the rows whose rank reaches `tau`, none is missing among `survivors`.
+void ExpectNoneMissing(const std::set<uint32_t>& survivors, const std::vector<double>& ranks,
+                       double tau, const char* by) {
+  for (uint32_t row = 0; row < ranks.size(); ++row) {
+    if (ranks[row] >= tau) {
+      ASSERT_TRUE(survivors.contains(row)) << by << " misses row " << row;
+    }
+  }
+}
+
+// In float64: the score lies within what an interval says of it.
+void ExpectWithin(const Interval& interval, const Codes& codes, const Asked& asked, size_t row,
+                  double product, double rank) {
+  const auto [estimate, radius] = interval;
+  // A row without a certificate says nothing of itself: its numbers are infinite or NaN.
+  if (asked.encoded.usable && std::isfinite(radius) && std::isfinite(estimate)) {
+    ASSERT_LE(std::abs(product - estimate), radius);
+  }
+  const double norm = codes.columns().norm[row];
+  const double bend = codes.Bend(row);
+  ASSERT_FALSE(asked.ranking.Upper(estimate, radius, norm, bend) < rank);
+  ASSERT_FALSE(estimate + radius < asked.ranking.Needed(rank, norm, bend));
+}
+
+// At every level and in every reading of the first.
+void ExpectContained(const Codes& codes, const Asked& asked, const Rows& rows,
+                     const std::vector<float>& query, const std::vector<double>& ranks,
+                     const Kernel& kernel) {
+  std::vector<double> products;
+  for (const auto& row : rows) {
+    products.push_back(Product(query, row, asked.encoded, codes.layout()));
+  }
+  for (const Reading reading : ReadingsOf(codes.layout())) {
+    const auto all = asked.Filter(kAnyRank, reading);
+    ASSERT_EQ(all.size(), codes.Room());
+    for (size_t row = 0; row < rows.size(); ++row) {
+      SCOPED_TRACE(testing::Message() << Name(reading) << ", row " << row);
+      ExpectWithin(FirstInterval(codes, asked, row, all[row].estimate, reading), codes, asked, row,
+                   products[row], ranks[row]);
+      if (reading != Reading::kAllDigits) continue;
+      const auto later = LaterIntervals(codes, asked.encoded, row, all[row].estimate, kernel);
+      for (size_t i = 0; i < later.size(); ++i) {
+        SCOPED_TRACE(testing::Message() << "level " << i + 1);
+        ExpectWithin(later[i], codes, asked, row, products[row], ranks[row]);
       }
-      const double radius = Radius(columns, encoded, level, row);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+// In float32, as the kernels decide: no row is lost whose rank reaches tau.
+void ExpectNoneLost(const Codes& codes, const Asked& asked, const std::vector<double>& ranks,
+                    Random& random) {
+  for (const Reading reading : ReadingsOf(codes.layout())) {
+    SCOPED_TRACE(Name(reading));
+    Aligned<float> bounds(codes.Room());
+    if (reading != Reading::kHighDigits) {
+      const auto bounded = asked.Bound(bounds, reading);
+      const auto all = asked.Filter(kAnyRank, reading);
+      ASSERT_EQ(bounded.size(), all.size());
+      for (size_t row = 0; row < all.size(); ++row) {
+        ASSERT_EQ(bounded[row].row, row);
+        ASSERT_EQ(std::bit_cast<uint32_t>(bounded[row].estimate),
+                  std::bit_cast<uint32_t>(all[row].estimate))
+            << "row " << row;
+      }
+    }
+    for (int i = 0; i < 6; ++i) {
+      const double tau = ranks[Below(random, ranks.size())];
+      ExpectNoneMissing(RowsOf(asked.Filter(tau, reading)), ranks, tau, "filter");
+      if (reading == Reading::kHighDigits) continue;
+      ExpectNoneMissing(RowsOf(asked.Select(bounds, tau)), ranks, tau, "bound and select");
+    }
+  }
+}
+
+void ExpectCertified(const Layout& layout, const Rows& rows, const Rows& queries, Random& random) {
+  for (const Kernel* kernel : RunnableKernels()) {
+    SCOPED_TRACE(kernel->isa);
+    const Codes codes(layout, *kernel, rows);
+    for (const std::vector<float>& query : queries) {
       for (const Metric metric : kMetrics) {
-        const double dot = Dot(rows[row], rows[row]);
-        if (metric == Metric::kCosine && dot == 0) continue;
-        const Ranking ranking(metric, encoded);
-        const double score = ReferenceScore(metric, query, encoded.dot, rows[row], dot);
-        const double upper = ranking.Upper(estimate, radius, columns.norm[row]);
-        const double lower = ranking.Lower(estimate, radius, columns.norm[row]);
-        ASSERT_GE(upper, ranking.FromScore(score))
-            << Name(metric) << ", row " << row << ", level " << level;
-        ASSERT_LE(lower, upper);
-        if (metric == Metric::kL2) continue;
-        const double rank =
-            score * (metric == Metric::kCosine ? encoded.norm : std::ldexp(1.0, -encoded.exponent));
-        ASSERT_LE(lower, rank) << Name(metric) << ", row " << row << ", level " << level;
+        const auto is_zero = [](const std::vector<float>& x) { return Dot(x, x) == 0; };
+        if (metric == Metric::kCosine && std::any_of(rows.begin(), rows.end(), is_zero)) continue;
+        SCOPED_TRACE(Name(metric));
+        const Asked asked(codes, query, metric, *kernel);
+        const auto ranks = Ranks(rows, query, metric, asked.encoded);
+        ExpectContained(codes, asked, rows, query, ranks, *kernel);
+        ExpectNoneLost(codes, asked, ranks, random);
+        if (testing::Test::HasFatalFailure()) return;
       }
     }
   }
+}
+
+Rows MakeQueries(Kind kind, const Rows& rows, size_t n, Random& random) {
+  Rows queries;
+  for (size_t q = 0; q < n; ++q) queries.push_back(MakeQuery(kind, rows, false, random));
+  return queries;
 }
 
 TEST(Code, BoundsContainTheScore) {
   Random random(6);
   for (int kind = 0; kind < kKinds; ++kind) {
     for (const uint32_t dimension : {1u, 3u, 64u, 65u, 200u, 1'000u}) {
-      const Layout layout{dimension, static_cast<uint32_t>(1 + Below(random, dimension))};
-      const auto rows = MakeRows(static_cast<Kind>(kind), 50, dimension, random);
-      const Codes codes(layout, rows);
-      for (int q = 0; q < 4; ++q) {
-        const std::vector<float> query = MakeQuery(static_cast<Kind>(kind), rows, false, random);
-        for (const Kernel* kernel : RunnableKernels()) {
-          SCOPED_TRACE(testing::Message()
-                       << Name(static_cast<Kind>(kind)) << ", " << dimension
-                       << " dimensions, first slab " << layout.first_width << ", " << kernel->isa);
-          ExpectContained(codes, rows, query, *kernel);
+      const auto first_width = static_cast<uint32_t>(1 + Below(random, dimension));
+      const auto layout = Layout::Identity(dimension, first_width);
+      const Rows rows = MakeRows(static_cast<Kind>(kind), 50, dimension, random);
+      const Rows queries = MakeQueries(static_cast<Kind>(kind), rows, 4, random);
+      SCOPED_TRACE(testing::Message()
+                   << Name(static_cast<Kind>(kind)) << ", " << Describe(*layout));
+      ExpectCertified(*layout, rows, queries, random);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Layouts that fit the rows, that fit other rows, and that fit nothing.
+TEST(Code, BoundsContainTheScoreUnderAnyLayout) {
+  for (int kind = 0; kind < kKinds; ++kind) {
+    for (const uint32_t dimension : {1u, 2u, 8u, 17u, 64u, 65u, 130u, 200u}) {
+      for (uint64_t seed = 1; seed <= 8; ++seed) {
+        Random random(1'000 * dimension + seed);
+        const Rows rows = MakeRows(static_cast<Kind>(kind), 40, dimension, random);
+        const Rows others =
+            MakeRows(static_cast<Kind>(Below(random, kKinds)), 8, dimension, random);
+        const auto layout = MakeLayout(AnyForm(seed % 3 == 0 ? others : rows, random), random);
+        const Rows queries = MakeQueries(static_cast<Kind>(kind), rows, 3, random);
+        SCOPED_TRACE(testing::Message() << Name(static_cast<Kind>(kind)) << ", seed " << seed
+                                        << ", " << Describe(*layout));
+        ExpectCertified(*layout, rows, queries, random);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// Where numbers that cancel each other in the bound would overflow float32: a query's part along a
+// center that is far shorter than the query or the rows.
+TEST(Code, BoundsContainTheScoreAroundTinyCenters) {
+  for (const double norm : {1e-44, 1e-39, 1e-30, 1e-20, 1e-10}) {
+    for (uint64_t seed = 1; seed <= 12; ++seed) {
+      Random random(seed);
+      const auto kind = seed % 2 == 0 ? Kind::kGaussian : Kind::kWildNorms;
+      const Rows rows = MakeRows(kind, 40, 24, random);
+      LayoutForm form = AnyForm(rows, random);
+      form.center = MakeRows(Kind::kGaussian, 1, 24, random).front();
+      for (float& x : form.center) x = static_cast<float>(x * norm);
+      form.longest = 0x1p40;
+      const auto layout = MakeLayout(form, random);
+      SCOPED_TRACE(testing::Message()
+                   << "norm " << norm << ", seed " << seed << ", " << Describe(*layout));
+      Rows queries = MakeQueries(kind, rows, 3, random);
+      for (const float along : {1.0f, -1e6f, 1e15f}) {
+        queries.push_back(form.center);
+        for (float& x : queries.back()) x *= along;
+        queries.back()[0] += 1e-3f * queries.back()[1];
+      }
+      ExpectCertified(*layout, rows, queries, random);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Of `count` queries that pass over the rows together, each keeps the rows that it must keep, and
+// the very rows that it keeps alone.
+void ExpectTileLosesNone(const Codes& codes, const std::deque<Asked>& asked, size_t count,
+                         const std::vector<std::vector<double>>& ranks, Reading reading,
+                         const Kernel& kernel, Random& random) {
+  std::vector<const std::vector<int8_t>*> digits;
+  std::vector<int32_t> sums;
+  std::vector<double> taus;
+  std::vector<QueryTerms> terms;
+  for (size_t q = 0; q < count; ++q) {
+    const EncodedQuery& encoded = asked[q].encoded;
+    const bool sketch = reading == Reading::kSketch;
+    digits.push_back(sketch ? &encoded.sketch : &encoded.first_high);
+    sums.push_back(sketch ? encoded.sketch_sum : encoded.first_high_sum);
+    taus.push_back(ranks[q][Below(random, ranks[q].size())]);
+    terms.push_back(asked[q].ranking.Terms(taus[q], reading));
+  }
+  const auto packed = Pack(digits, kernel);
+  const Tile tile{packed.data(), sums.data(), terms.data(), count};
+  std::vector<Survivor> out(codes.Room() * count);
+  out.resize(kernel.filter_tile(asked[0].Slab(reading), codes.groups(), tile, out.data()));
+  for (const Survivor& survivor : out) ASSERT_LT(survivor.query, count);
+  for (size_t q = 0; q < count; ++q) {
+    SCOPED_TRACE(testing::Message() << Name(reading) << ", query " << q << " of " << count);
+    const auto together = RowsOf(out, static_cast<uint32_t>(q));
+    ExpectNoneMissing(together, ranks[q], taus[q], "tile");
+    ASSERT_EQ(together, RowsOf(asked[q].Filter(taus[q], reading)));
+  }
+}
+
+TEST(Code, TilesLoseNoRow) {
+  for (uint64_t seed = 1; seed <= 24; ++seed) {
+    Random random(seed);
+    const auto dimension = static_cast<uint32_t>(8 + Below(random, 150));
+    const auto kind = static_cast<Kind>(Below(random, kKinds));
+    const Rows rows = MakeRows(kind, 90, dimension, random);
+    const auto layout = MakeLayout(AnyForm(rows, random), random);
+    const Metric metric = Below(random, 2) == 0 ? Metric::kL2 : Metric::kInnerProduct;
+    for (const Kernel* kernel : RunnableKernels()) {
+      SCOPED_TRACE(testing::Message()
+                   << "seed " << seed << ", " << Name(kind) << ", " << Name(metric) << ", "
+                   << Describe(*layout) << ", " << kernel->isa);
+      const Codes codes(*layout, *kernel, rows);
+      std::deque<Asked> asked;
+      std::vector<std::vector<double>> ranks;
+      for (const auto& query : MakeQueries(kind, rows, kernel->tile_queries, random)) {
+        asked.emplace_back(codes, query, metric, *kernel);
+        ranks.push_back(Ranks(rows, query, metric, asked.back().encoded));
+      }
+      for (size_t count = 1; count <= kernel->tile_queries; ++count) {
+        for (const Reading reading : ReadingsOf(*layout)) {
+          if (reading == Reading::kAllDigits) continue;  // no tile reads them
+          ExpectTileLosesNone(codes, asked, count, ranks, reading, *kernel, random);
+          if (HasFatalFailure()) return;
         }
       }
     }
   }
 }
 
-TEST(Code, SurvivesWhereTheCertificateDoesNotApply) {
-  // Norms outside [2^-60, 2^60]: whatever the threshold, the reference score decides.
-  const std::vector<std::vector<float>> rows = {{1e-30f, 0}, {0, 1e25f}, {1, 1}, {0, 0}};
-  const Codes codes(Layout::Whole(2), rows);
-  const std::vector<float> query = {1, 2};
-  for (const Kernel* kernel : RunnableKernels()) {
-    const EncodedQuery encoded = EncodeQuery(query, Dot(query, query), Layout::Whole(2), *kernel);
-    FilterInput input = codes.Input(encoded);
-    input.threshold = 1e30f;
-    Survivor survivors[kGroupRows];
-    ASSERT_EQ(kernel->filter(input, 1, survivors), 2u);
-    EXPECT_EQ(survivors[0].row, 0u);
-    EXPECT_EQ(survivors[1].row, 1u);
+// Where neither is wrong about a row by rounding alone, the two ways to ask agree.
+TEST(Code, BoundAndSelectFindWhatFilterFinds) {
+  Random random(12);
+  const Rows rows = MakeRows(Kind::kGaussian, 500, 96, random);
+  const auto includes = [](const std::vector<Survivor>& more, const std::vector<Survivor>& less) {
+    const auto a = RowsOf(more);
+    const auto b = RowsOf(less);
+    return std::includes(a.begin(), a.end(), b.begin(), b.end());
+  };
+  for (int i = 0; i < 24; ++i) {
+    LayoutForm form = AnyForm(rows, random);
+    form.weight_range = 2;
+    form.reach_factor = 2;
+    form.center = i % 2 == 0 ? rows[0] : std::vector<float>();
+    form.longest = 100;
+    const auto layout = MakeLayout(form, random);
+    const Reading reading = layout->has_sketch() ? Reading::kSketch : Reading::kAllDigits;
+    const std::vector<float> query = MakeRows(Kind::kGaussian, 1, 96, random).front();
+    for (const Kernel* kernel : RunnableKernels()) {
+      const Codes codes(*layout, *kernel, rows);
+      for (const Metric metric : kMetrics) {
+        SCOPED_TRACE(testing::Message()
+                     << kernel->isa << ", " << Name(metric) << ", " << Describe(*layout));
+        const Asked asked(codes, query, metric, *kernel);
+        auto ranks = Ranks(rows, query, metric, asked.encoded);
+        std::sort(ranks.begin(), ranks.end());
+        Aligned<float> bounds(codes.Room());
+        (void)asked.Bound(bounds, reading);
+        for (const size_t from_best : {1u, 10u, 100u}) {
+          const double tau = ranks[ranks.size() - from_best];
+          const double lower = tau - 1e-3 * std::abs(tau) - 1e-3;
+          EXPECT_TRUE(includes(asked.Filter(lower, reading), asked.Select(bounds, tau)));
+          EXPECT_TRUE(includes(asked.Select(bounds, lower), asked.Filter(tau, reading)));
+        }
+      }
+    }
   }
 }
 
-// Rows are stored with their norm rounded up to float32, so that the square of what is stored lies
-// up to 2^-22 above |x|^2. The other margins of the L2 bound hide that from an answer, as far as
+// A bound that is always infinite would pass every test above.
+TEST(Code, BoundsRuleMostRowsOut) {
+  Random random(13);
+  const Rows rows = MakeRows(Kind::kGaussian, 1'600, 64, random);
+  struct {
+    LayoutForm form;
+    size_t most;  // rows of 1,600 that may be kept for the 10 best
+  } const cases[] = {
+      {{.dimension = 64, .first_width = 64}, 40},
+      {{.dimension = 64, .first_width = 64, .basis = Basis::kWhole}, 40},
+      {{.dimension = 64,
+        .first_width = 64,
+        .basis = Basis::kWhole,
+        .center = rows[0],
+        .longest = 100},
+       80},
+      {{.dimension = 64, .first_width = 64, .sketch = true, .weight_range = 0}, 400},
+  };
+  for (const auto& [form, most] : cases) {
+    const auto layout = MakeLayout(form, random);
+    SCOPED_TRACE(Describe(*layout));
+    for (const Kernel* kernel : RunnableKernels()) {
+      SCOPED_TRACE(kernel->isa);
+      const Codes codes(*layout, *kernel, rows);
+      for (const Metric metric : kMetrics) {
+        const std::vector<float> query = MakeRows(Kind::kGaussian, 1, 64, random).front();
+        const Asked asked(codes, query, metric, *kernel);
+        auto ranks = Ranks(rows, query, metric, asked.encoded);
+        std::nth_element(ranks.begin(), ranks.begin() + 9, ranks.end(), std::greater<>());
+        const Reading reading = layout->has_sketch() ? Reading::kSketch : Reading::kAllDigits;
+        EXPECT_LE(asked.Filter(ranks[9], reading).size(), most) << Name(metric);
+        EXPECT_LE(asked.Filter(ranks[9], Reading::kHighDigits).size(), 2 * most) << Name(metric);
+      }
+    }
+  }
+}
+
+TEST(Code, SurvivesWhereTheCertificateDoesNotApply) {
+  // Norms outside [2^-40, 2^40]: whatever the threshold, the reference score decides.
+  const Rows rows = {{1e-20f, 0}, {0, 1e20f}, {1, 1}, {0, 0}};
+  const std::vector<float> query = {1, 2};
+  for (const Kernel* kernel : RunnableKernels()) {
+    const Codes codes(*Layout::Identity(2), *kernel, rows);
+    const Asked asked(codes, query, Metric::kInnerProduct, *kernel);
+    EXPECT_EQ(RowsOf(asked.Filter(1e30, Reading::kAllDigits)), (std::set<uint32_t>{0, 1}));
+    // And queries: nothing is ruled out for them.
+    for (const float huge : {1e-20f, 1e20f}) {
+      const Asked unusable(codes, {huge, 0}, Metric::kL2, *kernel);
+      EXPECT_FALSE(unusable.encoded.usable);
+      EXPECT_EQ(unusable.Filter(1e30, Reading::kAllDigits).size(), codes.Room());
+    }
+  }
+}
+
+TEST(Code, RowsFartherThanTheLongestSurvive) {
+  const Rows rows = {{101, 100}, {103, 100}, {100, 90}, {100, 111}};
+  auto layout = std::make_shared<Layout>(*Layout::Identity(2));
+  layout->center = {100, 100};
+  layout->center_norm = std::sqrt(20'000.0);
+  layout->longest = 10;
+  layout->projection_error = layout->ProjectionBound();
+  for (const Kernel* kernel : RunnableKernels()) {
+    const Codes codes(*layout, *kernel, rows);
+    for (const Metric metric : kMetrics) {
+      const Asked asked(codes, {1, 2}, metric, *kernel);
+      const auto kept = RowsOf(asked.Filter(1e9, Reading::kAllDigits));
+      EXPECT_TRUE(kept.contains(3)) << Name(metric);
+      EXPECT_FALSE(kept.contains(0)) << Name(metric);
+      EXPECT_FALSE(kept.contains(2)) << Name(metric);
+    }
+  }
+}
+
+// Rows are stored with their norm rounded to float32, so that the square of what is stored may lie
+// up to 2^-23 above |x|^2. The other margins of the L2 bound hide that from an answer, as far as
 // data was found; the bound itself is wrong without it. Rows and query are integers: their ranks
 // are exact in float64.
 TEST(Code, NeedsTheRoundingOfSquares) {
   Random random(5);
   constexpr uint32_t kDimension = 256;
-  std::vector<std::vector<float>> rows(256, std::vector<float>(kDimension));
+  Rows rows(256, std::vector<float>(kDimension));
   for (auto& row : rows) {
     for (float& x : row) x = static_cast<float>(63 + Below(random, 3));
   }
   std::vector<float> query(kDimension);
   for (float& x : query) x = static_cast<float>(Below(random, 2));
-  const Codes codes(Layout::Whole(kDimension), rows);
-  const EncodedQuery encoded =
-      EncodeQuery(query, Dot(query, query), Layout::Whole(kDimension), *RunnableKernels().front());
+  const auto layout = Layout::Identity(kDimension);
+  const Kernel& kernel = *RunnableKernels().front();
+  const Codes codes(*layout, kernel, rows);
+  const EncodedQuery encoded = EncodeQuery(query, Dot(query, query), Metric::kL2, *layout, kernel);
   const double scale = std::ldexp(1.0, -encoded.exponent);
   const auto rows_outside = [&](Term left_out) {
-    const Ranking ranking(Metric::kL2, encoded, left_out);
+    const Ranking ranking(Metric::kL2, encoded, *layout, left_out);
     size_t outside = 0;
     for (size_t row = 0; row < rows.size(); ++row) {
-      const double product = Dot(query, rows[row]) * scale;
-      const double rank = product - Dot(rows[row], rows[row]) / 2 * scale;
-      const double norm = codes.columns().norm[row];
-      outside += ranking.Upper(product, 0, norm) < rank || ranking.Lower(product, 0, norm) > rank;
+      const double product = Dot(query, rows[row]);
+      const double rank = product - Dot(rows[row], rows[row]) / 2 - encoded.dot / 2;
+      outside += ranking.Upper(product * scale, 0, codes.columns().norm[row], 0) < rank;
     }
     return outside;
   };
@@ -203,71 +633,194 @@ TEST(Code, RoundsOutward) {
     if (std::isnan(value)) continue;
     ASSERT_GE(RoundUp(value), value);
     ASSERT_LE(RoundDown(value), value);
+    ASSERT_GE(FromHalf(HalfUp(std::abs(value))), std::abs(value));
   }
   EXPECT_EQ(RoundUp(1.0), 1.0f);
   EXPECT_EQ(RoundDown(1.0), 1.0f);
   EXPECT_EQ(RoundDown(1e300), std::numeric_limits<float>::max());
   EXPECT_EQ(RoundUp(-1e300), -std::numeric_limits<float>::max());
+  for (const double exact : {0.0, 1.0, 1.5, 127.0, 0x1p-30, 0x1p40}) {
+    EXPECT_EQ(FromHalf(HalfUp(exact)), exact);
+  }
+  EXPECT_EQ(FromHalf(HalfUp(1 + 0x1p-20)), 1 + 0x1p-7f) << "the next number of 8 bits";
+  EXPECT_EQ(FromHalf(HalfUp(std::numeric_limits<double>::infinity())), kInfinity);
+}
+
+// ---------------------------------------------------------------------------------------- kernels
+
+// Numbers beside the codes that leave a survivor's estimate what the products are.
+class PlainSlab {
+ public:
+  PlainSlab(FirstCode code, size_t width, size_t groups)
+      : codes(groups * kGroupRows * FirstSlabBytes(code, width)),
+        scale_(groups * kGroupRows),
+        error(groups * kGroupRows),
+        norm(groups * kGroupRows) {
+    std::fill_n(scale_.data(), groups * kGroupRows, HalfUp(1));
+    slab_ = {.code = code,
+             .width = width,
+             .codes = codes.data(),
+             .scale = scale_.data(),
+             .error = error.data()};
+  }
+  const FirstSlab& slab() const { return slab_; }
+  FirstSlab WithNorm() {
+    FirstSlab slab = slab_;
+    slab.norm = norm.data();
+    return slab;
+  }
+
+  Aligned<uint8_t> codes;
+
+ private:
+  Aligned<uint16_t> scale_;
+  FirstSlab slab_;
+
+ public:
+  Aligned<uint16_t> error;
+  Aligned<float> norm;
+};
+
+constexpr QueryTerms kEverything{.scale = 1, .threshold = -kInfinity};
+
+enum class Extreme { kNone, kTop, kBottom };
+constexpr Extreme kExtremes[] = {Extreme::kNone, Extreme::kTop, Extreme::kBottom};
+
+// In [low, high], or one of its ends.
+int Within(int low, int high, Extreme extreme, Random& random) {
+  if (extreme == Extreme::kTop) return high;
+  if (extreme == Extreme::kBottom) return low;
+  return low + static_cast<int>(Below(random, static_cast<size_t>(high - low + 1)));
+}
+
+std::vector<int8_t> MakeDigits(size_t n, int low, int high, Extreme extreme, Random& random) {
+  std::vector<int8_t> digits(n);
+  for (int8_t& digit : digits) digit = static_cast<int8_t>(Within(low, high, extreme, random));
+  return digits;
+}
+
+int32_t SumOf(const std::vector<int8_t>& digits) {
+  int32_t sum = 0;
+  for (const int8_t digit : digits) sum += digit;
+  return sum;
+}
+
+void FillCodes(PlainSlab& slab, size_t groups, Extreme extreme, Random& random) {
+  const bool sketch = slab.slab().code == FirstCode::kSketch;
+  const size_t bytes = groups * kGroupRows * FirstSlabBytes(slab.slab().code, slab.slab().width);
+  for (size_t i = 0; i < bytes; ++i) {
+    slab.codes.data()[i] = static_cast<uint8_t>(sketch ? Within(0, 255, extreme, random)
+                                                       : Within(1, 255, extreme, random));
+  }
+}
+
+// Twice what the code of one coordinate stands for, read as kernel.h describes the slab.
+int TwiceCode(const FirstSlab& slab, size_t row, size_t j) {
+  const uint8_t* group =
+      slab.codes + row / kGroupRows * kGroupRows * FirstSlabBytes(slab.code, slab.width);
+  const uint8_t* mine = group + row % kGroupRows * 4;
+  if (slab.code == FirstCode::kByte) return 2 * (mine[j / 4 * 64 + j % 4] - 128);
+  const int both = mine[j / 8 * 64 + j % 4];
+  return 2 * (j % 8 < 4 ? both & 15 : both >> 4) - 15;
+}
+
+double ExactProduct(const FirstSlab& slab, size_t row, const std::vector<int8_t>& digits) {
+  int64_t sum = 0;
+  for (size_t j = 0; j < slab.width; ++j) sum += TwiceCode(slab, row, j) * digits[j];
+  return static_cast<double>(sum) / 2;
 }
 
 // Products of whole planes, at their extremes too, are the same integers in every table: what the
 // filter calls an estimate with both scales 1.
 TEST(Kernel, ProductsAreExact) {
   Random random(8);
+  constexpr size_t kGroups = 2;
   for (const Kernel* kernel : RunnableKernels()) {
     for (const size_t width : {8ul, 16ul, 64ul, 72ul, 1'000ul, 65'536ul}) {
-      for (const int extreme : {0, 1, 2}) {
-        SCOPED_TRACE(testing::Message()
-                     << kernel->isa << ", width " << width << ", extreme " << extreme);
-        Aligned<uint8_t> codes(width * kGroupRows);
-        std::vector<int8_t> high(width), low(width);
-        int64_t high_sum = 0, low_sum = 0;
-        for (size_t j = 0; j < width; ++j) {
+      for (const Extreme of_codes : kExtremes) {
+        for (const Extreme of_digits : kExtremes) {
+          SCOPED_TRACE(testing::Message() << kernel->isa << ", width " << width);
+          PlainSlab slab(FirstCode::kByte, width, kGroups);
+          FillCodes(slab, kGroups, of_codes, random);
           const int top = kernel->max_digit;
-          high[j] =
-              static_cast<int8_t>(extreme == 0 ? static_cast<int>(Below(random, 2 * top + 1)) - top
-                                  : extreme == 1 ? top
-                                                 : -top);
-          low[j] = static_cast<int8_t>(extreme == 0   ? static_cast<int>(Below(random, 128)) - 64
-                                       : extreme == 1 ? 63
-                                                      : -64);
-          high_sum += high[j];
-          low_sum += low[j];
-        }
-        for (size_t i = 0; i < width * kGroupRows; ++i) {
-          codes.data()[i] = static_cast<uint8_t>(extreme == 0   ? 1 + Below(random, 255)
-                                                 : extreme == 1 ? 255
-                                                                : 1);
-        }
-        std::vector<double> expected(kGroupRows);
-        for (size_t row = 0; row < kGroupRows; ++row) {
-          int64_t h = 0, l = 0;
-          for (size_t j = 0; j < width; ++j) {
-            const int c = codes.data()[j / 4 * 64 + row * 4 + j % 4] - 128;
-            h += c * high[j];
-            l += c * low[j];
+          const auto high = MakeDigits(width, -top, top, of_digits, random);
+          const auto low = MakeDigits(width, -64, 63, of_digits, random);
+          const QueryDigits digits{high.data(), low.data(), SumOf(high), SumOf(low)};
+          Survivor survivors[kGroups * kGroupRows];
+          ASSERT_EQ(kernel->filter(slab.slab(), kGroups, digits, kEverything, survivors),
+                    std::size(survivors));
+          Aligned<float> bounds(std::size(survivors));
+          Survivor bounded[std::size(survivors)];
+          ASSERT_EQ(kernel->bound(slab.slab(), kGroups, digits, {.scale = 1}, kEverything,
+                                  bounds.data(), bounded),
+                    std::size(survivors));
+          for (size_t row = 0; row < std::size(survivors); ++row) {
+            // As the filter adds them: each plane rounded to float32 once.
+            const auto h = static_cast<float>(ExactProduct(slab.slab(), row, high));
+            const auto l = static_cast<float>(ExactProduct(slab.slab(), row, low));
+            const auto expected = static_cast<float>(double{h} * 128 + l);
+            ASSERT_EQ(survivors[row].row, row);
+            ASSERT_EQ(survivors[row].estimate, expected);
+            ASSERT_EQ(bounded[row].estimate, expected);
+            ASSERT_EQ(bounds.data()[row], expected);
           }
-          // As the filter adds them: each plane rounded to float32 once.
-          expected[row] = static_cast<float>(h) * 128.0 + static_cast<float>(l);
         }
-        Aligned<float> ones(kGroupRows), zeros(kGroupRows);
-        std::fill_n(ones.data(), kGroupRows, 1.0f);
-        const FilterInput input{.codes = codes.data(),
-                                .width = width,
-                                .scale = ones.data(),
-                                .row_error = zeros.data(),
-                                .norm = ones.data(),
-                                .high = high.data(),
-                                .low = low.data(),
-                                .high_offset = static_cast<int32_t>(128 * high_sum),
-                                .low_offset = static_cast<int32_t>(128 * low_sum),
-                                .query_scale = 1,
-                                .threshold = -kInfinity};
-        Survivor survivors[kGroupRows];
-        ASSERT_EQ(kernel->filter(input, 1, survivors), kGroupRows);
-        for (size_t row = 0; row < kGroupRows; ++row) {
-          EXPECT_EQ(survivors[row].row, row);
-          EXPECT_EQ(survivors[row].estimate, static_cast<float>(expected[row]));
+      }
+    }
+  }
+}
+
+// The same of tiles, which read the high plane alone, and of sketches, which have no other. Every
+// number of queries takes a tile of its own width, every number of groups leaves another rest.
+TEST(Kernel, ProductsOfTilesAreExact) {
+  Random random(14);
+  for (const Kernel* kernel : RunnableKernels()) {
+    for (const FirstCode code : {FirstCode::kByte, FirstCode::kSketch}) {
+      for (const size_t width : {8ul, 24ul, 64ul, 1'000ul, 8'192ul}) {
+        for (const Extreme extreme : kExtremes) {
+          for (size_t queries = 1; queries <= kernel->tile_queries; ++queries) {
+            const size_t groups = 1 + Below(random, width > 1'000 ? 2 : 6);
+            SCOPED_TRACE(testing::Message() << kernel->isa << ", width " << width << ", " << queries
+                                            << " queries, " << groups << " groups");
+            PlainSlab slab(code, width, groups);
+            FillCodes(slab, groups, extreme, random);
+            const int top = code == FirstCode::kSketch ? 127 : kernel->max_digit;
+            std::vector<std::vector<int8_t>> digits;
+            std::vector<int8_t> packed(width * kernel->tile_queries, int8_t{1});
+            std::vector<int32_t> sums(kernel->tile_queries);
+            for (size_t q = 0; q < queries; ++q) {
+              const Extreme own = q % 2 == 0 ? extreme : kExtremes[Below(random, 3)];
+              digits.push_back(MakeDigits(width, -top, top, own, random));
+              for (size_t j = 0; j < width; ++j) {
+                packed[(j / 4 * kernel->tile_queries + q) * 4 + j % 4] = digits[q][j];
+              }
+              sums[q] = SumOf(digits[q]);
+            }
+            const std::vector<QueryTerms> terms(kernel->tile_queries, kEverything);
+            const Tile tile{packed.data(), sums.data(), terms.data(), queries};
+            const size_t rows = groups * kGroupRows;
+            std::vector<Survivor> survivors(rows * queries);
+            ASSERT_EQ(kernel->filter_tile(slab.slab(), groups, tile, survivors.data()),
+                      survivors.size());
+            std::set<std::pair<uint32_t, uint32_t>> seen;
+            for (const Survivor& survivor : survivors) {
+              ASSERT_LT(survivor.query, queries);
+              ASSERT_TRUE(seen.emplace(survivor.query, survivor.row).second) << "written twice";
+              ASSERT_EQ(survivor.estimate, static_cast<float>(ExactProduct(
+                                               slab.slab(), survivor.row, digits[survivor.query])));
+            }
+            if (code == FirstCode::kByte) continue;
+            Aligned<float> bounds(rows);
+            ASSERT_EQ(kernel->bound(slab.slab(), groups, {packed.data(), nullptr, sums[0], 0},
+                                    {.scale = 1}, kEverything, bounds.data(), survivors.data()),
+                      rows);
+            for (size_t row = 0; row < rows; ++row) {
+              const auto expected = static_cast<float>(ExactProduct(slab.slab(), row, digits[0]));
+              ASSERT_EQ(survivors[row].row, row);
+              ASSERT_EQ(survivors[row].estimate, expected);
+              ASSERT_EQ(bounds.data()[row], expected);
+            }
+          }
         }
       }
     }
@@ -278,21 +831,22 @@ TEST(Kernel, SlabProductsAreExact) {
   Random random(9);
   for (const Kernel* kernel : RunnableKernels()) {
     for (int i = 0; i < 1'000; ++i) {
-      Aligned<uint8_t> codes(kSlabWidth);
-      int8_t high[kSlabWidth], low[kSlabWidth];
+      const size_t slabs = i < 4 ? 1'024 : 1 + Below(random, 9);
+      const size_t n = slabs * kSlabWidth;
+      const Extreme of_codes = i < 4 ? Extreme::kTop : Extreme::kNone;
+      const Extreme of_digits = i < 4 ? kExtremes[1 + i % 2] : Extreme::kNone;
+      Aligned<uint8_t> codes(n);
+      const auto high = MakeDigits(n, -kernel->max_digit, kernel->max_digit, of_digits, random);
+      const auto low = MakeDigits(n, -64, 63, of_digits, random);
       SlabProducts expected;
-      for (size_t j = 0; j < kSlabWidth; ++j) {
-        codes.data()[j] = static_cast<uint8_t>(i == 0 ? 255 : 1 + Below(random, 255));
-        const int top = kernel->max_digit;
-        high[j] =
-            static_cast<int8_t>(i == 0 ? top : static_cast<int>(Below(random, 2 * top + 1)) - top);
-        low[j] = static_cast<int8_t>(i == 0 ? -64 : static_cast<int>(Below(random, 128)) - 64);
+      for (size_t j = 0; j < n; ++j) {
+        codes.data()[j] = static_cast<uint8_t>(Within(1, 255, of_codes, random));
         expected.high += codes.data()[j] * high[j];
         expected.low += codes.data()[j] * low[j];
       }
-      const SlabProducts products = kernel->slab_products(codes.data(), high, low);
-      ASSERT_EQ(products.high, expected.high) << kernel->isa;
-      ASSERT_EQ(products.low, expected.low) << kernel->isa;
+      const auto products = kernel->slab_products(codes.data(), high.data(), low.data(), slabs);
+      ASSERT_EQ(products.high, expected.high) << kernel->isa << ", " << slabs << " slabs";
+      ASSERT_EQ(products.low, expected.low) << kernel->isa << ", " << slabs << " slabs";
     }
   }
 }
@@ -301,35 +855,91 @@ TEST(Kernel, FilterKeepsWhatIsNotLess) {
   // Bounds 0 to 15 against a threshold of 7, then against NaN, infinities and a threshold per row.
   for (const Kernel* kernel : RunnableKernels()) {
     SCOPED_TRACE(kernel->isa);
-    Aligned<uint8_t> codes(8 * kGroupRows);
-    std::memset(codes.data(), 128, 8 * kGroupRows);
-    Aligned<float> bounds(kGroupRows), norms(kGroupRows), scales(kGroupRows);
-    for (size_t i = 0; i < kGroupRows; ++i)
-      bounds.data()[i] = norms.data()[i] = static_cast<float>(i);
-    const int8_t digits[8] = {};
-    FilterInput input{.codes = codes.data(),
-                      .width = 8,
-                      .scale = scales.data(),
-                      .row_error = bounds.data(),
-                      .norm = norms.data(),
-                      .high = digits,
-                      .low = digits,
-                      .query_scale = 1,
-                      .row_error_factor = 1};
+    PlainSlab slab(FirstCode::kByte, 8, 1);
+    std::memset(slab.codes.data(), 128, 8 * kGroupRows);
+    for (size_t i = 0; i < kGroupRows; ++i) {
+      slab.error.data()[i] = HalfUp(static_cast<double>(i));
+      slab.norm.data()[i] = static_cast<float>(i);
+    }
+    const int8_t zeros[8] = {};
+    const std::vector<int8_t> packed(8 * kernel->tile_queries);
+    const std::vector<int32_t> sums(kernel->tile_queries);
+    Aligned<float> bounds(kGroupRows);
     Survivor survivors[kGroupRows];
-    input.threshold = 7;
-    EXPECT_EQ(kernel->filter(input, 1, survivors), 9u);
+    const auto kept = [&](const QueryTerms& terms) {
+      const size_t count =
+          kernel->filter(slab.WithNorm(), 1, {zeros, zeros, 0, 0}, terms, survivors);
+      const std::vector<QueryTerms> all(kernel->tile_queries, terms);
+      Survivor tiled[kGroupRows];
+      EXPECT_EQ(kernel->filter_tile(slab.WithNorm(), 1, {packed.data(), sums.data(), all.data(), 1},
+                                    tiled),
+                count);
+      return count;
+    };
+    QueryTerms terms{.error = 1, .threshold = 7};
+    EXPECT_EQ(kept(terms), 9u);
     EXPECT_EQ(survivors[0].row, 7u);
-    input.threshold = std::numeric_limits<float>::quiet_NaN();
-    EXPECT_EQ(kernel->filter(input, 1, survivors), kGroupRows);
-    input.threshold = kInfinity;
-    EXPECT_EQ(kernel->filter(input, 1, survivors), 0u);
-    input.threshold = 0;
-    input.norm_threshold = 2;  // i >= 2 i for 0 alone
-    EXPECT_EQ(kernel->filter(input, 1, survivors), 1u);
-    input.norm_threshold = 0;
-    input.square_threshold = 0.25f;  // i >= i^2 / 4 up to 4
-    EXPECT_EQ(kernel->filter(input, 1, survivors), 5u);
+    terms.threshold = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(kept(terms), kGroupRows);
+    terms.threshold = kInfinity;
+    EXPECT_EQ(kept(terms), 0u);
+    terms.threshold = 0;
+    terms.norm = -2;  // i >= 2 i for 0 alone
+    EXPECT_EQ(kept(terms), 1u);
+    terms.norm = 0;
+    terms.square = -0.25f;  // i >= i^2 / 4 up to 4
+    EXPECT_EQ(kept(terms), 5u);
+
+    kernel->bound(slab.WithNorm(), 1, {zeros, zeros, 0, 0}, {.error = 1}, {}, bounds.data(),
+                  survivors);
+    const auto selected = [&](float norm, float threshold) {
+      return kernel->select(bounds.data(), slab.norm.data(), norm, threshold, 1, survivors);
+    };
+    EXPECT_EQ(selected(0, 7), 9u);
+    EXPECT_EQ(survivors[0].row, 7u);
+    EXPECT_EQ(selected(0, std::numeric_limits<float>::quiet_NaN()), kGroupRows);
+    EXPECT_EQ(selected(0, kInfinity), 0u);
+    EXPECT_EQ(selected(-2, 0), 1u);
+    EXPECT_EQ(kernel->select(bounds.data(), nullptr, 0, 7, 1, survivors), 9u);
+  }
+}
+
+// Against float64, for whole and broken panels, runs and rows.
+TEST(Kernel, ProjectionsErrAsLittleAsTheySay) {
+  Random random(15);
+  for (const Kernel* kernel : RunnableKernels()) {
+    for (const uint32_t d : {1u, 7u, 63u, 64u, 65u, 200u, 1'000u, 4'096u}) {
+      for (const size_t count : {1ul, 64ul, 65ul}) {
+        Layout layout{.dimension = d};
+        layout.basis_rows = static_cast<uint32_t>(count);
+        layout.basis.resize(layout.panels() * d * (kPanelRows / 16));
+        const Rows basis = MakeRows(Kind::kGaussian, count, d, random);
+        for (size_t i = 0; i < count; ++i) {
+          for (size_t j = 0; j < d; ++j) layout.basis_at(i, j) = basis[i][j];
+        }
+        const size_t n = 1 + Below(random, 9);
+        const Rows rows =
+            MakeRows(Below(random, 2) == 0 ? Kind::kOffset : Kind::kGaussian, n, d, random);
+        std::vector<float> block;
+        for (const auto& row : rows) block.insert(block.end(), row.begin(), row.end());
+        const size_t step = layout.panels() * kPanelRows;
+        Aligned<float> out(n * step);
+        kernel->project(layout.basis_data(), layout.panels(), d, block.data(), n, out.data());
+        for (size_t i = 0; i < n; ++i) {
+          for (size_t r = 0; r < count; ++r) {
+            double sum = 0, magnitudes = 0;
+            for (size_t j = 0; j < d; ++j) {
+              sum += double{basis[r][j]} * rows[i][j];
+              magnitudes += std::abs(double{basis[r][j]} * rows[i][j]);
+            }
+            ASSERT_LE(std::abs(out.data()[i * step + r] - sum),
+                      ProjectError(d) * 0x1p-24 * magnitudes)
+                << kernel->isa << ", dimension " << d << ", vector " << r << " of " << count
+                << ", row " << i << " of " << n;
+          }
+        }
+      }
+    }
   }
 }
 
