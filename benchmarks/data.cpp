@@ -48,16 +48,21 @@ CollectionState Build(size_t n, uint32_t dimension,
   const auto capacity = static_cast<uint32_t>(
       std::clamp<size_t>(kSegmentBytes / (dimension * sizeof(float)), 32, 65'536));
   CollectionState state{.metric = Metric::kInnerProduct};
+  const std::shared_ptr<const Layout> layout = Layout::Identity(dimension);
   std::vector<float> vector(dimension);
   for (size_t row = 0; row < n; ++row) {
     if (state.parts.empty() || state.parts.back().rows == state.parts.back().segment->capacity()) {
-      auto segment = Segment::Create(Layout::Whole(dimension), capacity);
+      auto segment = Segment::Create(dimension, capacity);
       if (!segment.ok()) throw std::bad_alloc();
-      state.parts.push_back({*std::move(segment), 0});
+      auto codes = SegmentCodes::Create(layout, (*segment)->capacity());
+      if (!codes.ok()) throw std::bad_alloc();
+      state.parts.push_back({*std::move(segment), *std::move(codes), 0});
     }
     make(row, vector);
-    state.parts.back().segment->Append(uint64_t{row}, vector, Dot(vector, vector));
-    ++state.parts.back().rows;
+    CollectionState::Part& part = state.parts.back();
+    part.segment->Append(uint64_t{row}, vector, Dot(vector, vector));
+    part.codes->Encode(*part.segment, ActiveKernel(), part.rows, part.rows + 1);
+    ++part.rows;
     ++state.live_rows;
   }
   return state;
@@ -161,7 +166,7 @@ CollectionState FirstRows(const CollectionState& state, uint64_t rows) {
   for (const CollectionState::Part& part : state.parts) {
     const auto some = static_cast<uint32_t>(std::min<uint64_t>(part.rows, rows - first.live_rows));
     if (some == 0) break;
-    first.parts.push_back({part.segment, some});
+    first.parts.push_back({part.segment, part.codes, some});
     first.live_rows += some;
   }
   return first;

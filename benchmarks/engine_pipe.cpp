@@ -179,8 +179,7 @@ class EnginePipe {
   absl::StatusOr<std::string> Settle(const Fields& fields) {
     if (absl::Status status = Ready(fields); !status.ok()) return status;
     const double start = Seconds();
-    const auto settled = collection_->Compact();
-    if (!settled.ok()) return settled.status();
+    if (absl::Status status = collection_->Maintain(); !status.ok()) return status;
     std::string reply;
     Put(reply, Seconds() - start);
     return reply;

@@ -254,8 +254,8 @@ class Benchmark {
       const auto expected =
           reference->Search(data.state, Metric::kInnerProduct, {&query, 1}, k, {});
       const bool same =
-          std::equal(got->front().begin(), got->front().end(), expected->front().begin(),
-                     expected->front().end(), [](const ScoredRow& a, const ScoredRow& b) {
+          std::equal(got->hits[0].begin(), got->hits[0].end(), expected->hits[0].begin(),
+                     expected->hits[0].end(), [](const ScoredRow& a, const ScoredRow& b) {
                        return a.row == b.row && a.score == b.score;
                      });
       if (same) continue;

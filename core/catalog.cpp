@@ -54,7 +54,8 @@ absl::Status CheckSame(const Collection& collection, const CollectionConfig& con
 
 }  // namespace
 
-Catalog::Catalog(Workers& workers) : workers_(workers), compactor_(std::make_shared<Compactor>()) {}
+Catalog::Catalog(Workers& workers, MaintenanceReport report)
+    : workers_(workers), maintenance_(std::make_shared<Maintenance>(std::move(report))) {}
 Catalog::~Catalog() = default;
 
 absl::StatusOr<Catalog::Created> Catalog::Create(std::string_view name,
@@ -67,11 +68,11 @@ absl::StatusOr<Catalog::Created> Catalog::Create(std::string_view name,
     return Created{found->second, false};
   }
   // Weak on both sides: a collection may outlive the catalog, and its memory must not wait for its
-  // turn to be compacted.
+  // turn to be maintained.
   const auto self = std::make_shared<std::weak_ptr<Collection>>();
   auto collection = std::make_shared<Collection>(std::string(name), config, workers_,
-                                                 [self, compactor = std::weak_ptr(compactor_)] {
-                                                   if (const auto alive = compactor.lock())
+                                                 [self, maintenance = std::weak_ptr(maintenance_)] {
+                                                   if (const auto alive = maintenance.lock())
                                                      alive->Add(*self);
                                                  });
   *self = collection;

@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/collection.h"
-#include "core/compactor.h"
+#include "core/maintenance.h"
 
 namespace vexact {
 
@@ -20,8 +20,9 @@ inline constexpr size_t kMaxNameLength = 128;
 // until the last caller lets go of it.
 class Catalog {
  public:
-  // `workers` must outlive the catalog and its collections.
-  explicit Catalog(Workers& workers);
+  // `workers` must outlive the catalog and its collections. `report` is told what the background
+  // maintenance of collections does.
+  explicit Catalog(Workers& workers, MaintenanceReport report = nullptr);
   ~Catalog();
 
   struct Created {
@@ -47,7 +48,7 @@ class Catalog {
   absl::Status NotFound(std::string_view name) const;
 
   Workers& workers_;
-  const std::shared_ptr<Compactor> compactor_;
+  const std::shared_ptr<Maintenance> maintenance_;
   mutable std::shared_mutex mutex_;
   std::map<std::string, std::shared_ptr<Collection>, std::less<>> collections_;
 };

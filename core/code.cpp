@@ -3,19 +3,25 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace vexact {
 namespace {
 
-constexpr double kLeastNorm = 0x1p-60;
-constexpr double kGreatestNorm = 0x1p60;
+constexpr double kLeastNorm = 0x1p-40;
+constexpr double kGreatestNorm = 0x1p40;
 constexpr int32_t kMaxCode = 127;
 constexpr uint8_t kCodeOffset = 128;
+constexpr int32_t kMaxSketchDigit = 127;
 
 // Covers the rounding of a float64 sum of up to 2^16 + 1 terms, its square root and the differences
 // that went in: at most (2^16 + 4) 2^-53 < 2^-36 relative.
 constexpr double kSumMargin = 1 + 0x1p-36;
+
+// A sketch's scale, in root mean squares of what it codes, is the best of these: the least squares
+// of normal components ask for 0.335, tails and flat rows for more and less.
+constexpr float kSketchScales[] = {0.3f, 0.345f, 0.4f};
 
 // The largest magnitude. Magnitudes order as their bits do, and the integer maximum becomes a
 // vector loop.
@@ -42,9 +48,21 @@ double SumOver(size_t begin, size_t end, Term term) {
   return sum;
 }
 
+double SumSquares(const float* x, size_t begin, size_t end) {
+  return SumOver(begin, end, [&](size_t j) { return double{x[j]} * x[j]; });
+}
+
+// |(I - B^T B) z| from |z|^2 and |y|^2, y the computed B z, for a leading basis. With P = B^T B,
+// |(I - P) z|^2 = |z|^2 - 2 |B z|^2 + |B^T B z|^2 <= |z|^2 - (1 - defect) |B z|^2, and |B z| >= |y|
+// - projection_error |z|.
+double Remainder(const Layout& layout, double z_squared, double y_squared) {
+  const double widened = 1 + 1.25 * layout.defect + 2.25 * layout.projection_error + 0x1p-40;
+  return std::sqrt(std::max(0.0, z_squared * widened - y_squared));
+}
+
 // c_j = x_j / scale rounded to the nearest integer, by adding and removing 1.5 * 2^23, which leaves
 // no fraction.
-void Quantise(const float* x, size_t n, float scale, int8_t* codes) {
+void QuantiseBytes(const float* x, size_t n, float scale, int8_t* codes) {
   constexpr float kShift = 0x1.8p23f;
   const float inverse = 1 / scale;
   for (size_t j = 0; j < n; ++j) {
@@ -55,84 +73,199 @@ void Quantise(const float* x, size_t n, float scale, int8_t* codes) {
   }
 }
 
-// Spreads one row's codes over its group's lines and its later slabs.
-void StoreCodes(const CodeColumns& columns, size_t row, const int8_t* codes) {
-  const Layout& layout = columns.layout;
-  uint8_t* const group = columns.first_slab + row / kGroupRows * kGroupRows * layout.first_bytes();
-  for (size_t j = 0; j < layout.first_bytes(); ++j) {
-    const int8_t code = j < layout.first_width ? codes[j] : int8_t{0};
-    group[j / 4 * 64 + row % kGroupRows * 4 + j % 4] = static_cast<uint8_t>(code + kCodeOffset);
+// u_j - 7.5 for u_j = y_j / scale + 7.5 rounded and held to [0, 15].
+float SketchValue(float y, float inverse) {
+  constexpr float kShift = 0x1.8p23f;
+  const float held = std::min(std::max(y * inverse + 7.5f, 0.0f), 15.0f);
+  return held + kShift - kShift - 7.5f;
+}
+
+float SketchError(const float* y, size_t n, float scale) {
+  constexpr size_t kParts = 8;
+  const float inverse = 1 / scale;
+  float part[kParts] = {};
+  for (size_t j = 0; j < n; j += kParts) {
+    for (size_t i = 0; i < kParts; ++i) {
+      const float e = y[j + i] - scale * SketchValue(y[j + i], inverse);
+      part[i] += e * e;
+    }
   }
-  for (size_t slab = 0; slab < layout.later_slabs(); ++slab) {
-    uint8_t* const line = columns.later_slabs + (slab * columns.capacity + row) * kSlabWidth;
-    const size_t begin = layout.level_end(slab);
-    const size_t width = layout.level_end(slab + 1) - begin;
-    for (size_t j = 0; j < kSlabWidth; ++j) {
-      const int8_t code = j < width ? codes[begin + j] : int8_t{0};
+  float sum = 0;
+  for (const float p : part) sum += p;
+  return sum;
+}
+
+// One row on its way into the columns.
+struct Row {
+  size_t index;
+  double length;      // |x - center|
+  const float* lead;  // coordinates of the first slab
+  const float* rest;  // those that the later slabs divide
+  const double* inverse_weights;
+};
+
+class GroupWriter {
+ public:
+  GroupWriter(const CodeColumns& columns)
+      : columns_(columns), layout_(*columns.layout), codes_(layout_.dimension) {}
+
+  // A row that the certificate says nothing of (`error` infinite) or that is the center itself (0).
+  void WriteUncoded(size_t row, float error) {
+    Store(columns_.first_slab, layout_.first_bytes(), row, [](size_t) { return kCodeOffset; });
+    columns_.scale[row] = 0;
+    columns_.error[row] = HalfUp(error);
+    if (layout_.has_sketch()) {
+      Store(columns_.sketch, layout_.sketch_bytes(), row, [](size_t) { return uint8_t{0}; });
+      columns_.sketch_scale[row] = 0;
+      columns_.sketch_error[row] = HalfUp(error);
+    }
+    if (columns_.tail != nullptr) columns_.tail[row] = 0;
+    const size_t later = layout_.later_slabs();
+    if (later == 0) return;
+    std::memset(columns_.later_slabs + row * later * kSlabWidth, kCodeOffset, later * kSlabWidth);
+    uint16_t* numbers = columns_.later_numbers + row * (1 + 2 * later);
+    *numbers++ = 0;
+    for (size_t slab = 0; slab < later; ++slab) {
+      *numbers++ = HalfUp(error);
+      *numbers++ = 0;
+    }
+  }
+
+  void Write(const Row& row) {
+    // |e_P|^2 of the first slab, as far as the later slabs go on from it.
+    const double first_error = WriteFirst(row);
+    if (layout_.has_sketch()) WriteSketch(row);
+    if (columns_.tail != nullptr) {
+      const double tail =
+          layout_.leading()
+              ? Remainder(layout_, row.length * row.length,
+                          SumSquares(row.lead, 0, layout_.first_width))
+              : std::sqrt(SumSquares(row.rest, layout_.first_width, layout_.dimension));
+      columns_.tail[row.index] = HalfUp(tail * kSumMargin);
+    }
+    if (layout_.later_slabs() > 0) WriteLater(row, first_error);
+  }
+
+ private:
+  // Spreads a row's `n` bytes over its group's lines in `slab`; `bytes(j)` is the j-th.
+  template <typename Bytes>
+  void Store(uint8_t* slab, size_t n, size_t row, Bytes bytes) {
+    uint8_t* line = slab + row / kGroupRows * kGroupRows * n + row % kGroupRows * 4;
+    for (size_t j = 0; j < n; j += 4, line += 64) {
+      for (size_t i = 0; i < 4; ++i) line[i] = bytes(j + i);
+    }
+  }
+
+  uint16_t ByteScale(const float* x, size_t begin, size_t end, double length) const {
+    const double least = length / layout_.byte_reach();
+    return HalfUp(std::max<double>(LargestMagnitude(x + begin, end - begin) / kMaxCode, least));
+  }
+
+  double ResidualSquares(const float* x, size_t begin, size_t end, double scale) const {
+    // s c is exact in float64 (8 + 7 bits); the difference and its square round, which kSumMargin
+    // covers.
+    return SumOver(begin, end, [&](size_t j) {
+      const double e = x[j] - scale * codes_[j];
+      return e * e;
+    });
+  }
+
+  double WriteFirst(const Row& row) {
+    // Coordinates that go on in the later slabs share one scale with these.
+    const size_t end = layout_.leading() ? layout_.first_width : layout_.dimension;
+    const uint16_t half = ByteScale(row.lead, 0, end, row.length);
+    const float scale = FromHalf(half);
+    QuantiseBytes(row.lead, layout_.first_width, scale, codes_.data());
+    Store(columns_.first_slab, layout_.first_bytes(), row.index, [&](size_t j) {
+      return static_cast<uint8_t>((j < layout_.first_width ? codes_[j] : 0) + kCodeOffset);
+    });
+    const double error = ResidualSquares(row.lead, 0, layout_.first_width, scale);
+    columns_.scale[row.index] = half;
+    columns_.error[row.index] = HalfUp(std::sqrt(error) * kSumMargin);
+    return layout_.leading() ? 0 : error;
+  }
+
+  void WriteSketch(const Row& row) {
+    const size_t n = layout_.first_width;
+    weighted_.resize(n);
+    for (size_t j = 0; j < n; ++j) {
+      weighted_[j] = static_cast<float>(row.lead[j] * row.inverse_weights[j]);
+    }
+    const double norm = std::sqrt(SumSquares(weighted_.data(), 0, n));
+    const double rms = norm / std::sqrt(static_cast<double>(n));
+    const double least = row.length / layout_.sketch_reach;
+    uint16_t half = 0;
+    float best = std::numeric_limits<float>::infinity();
+    for (const float factor : kSketchScales) {
+      const uint16_t candidate = HalfUp(std::max(factor * rms, least));
+      if (candidate == half) continue;
+      const float error = SketchError(weighted_.data(), n, FromHalf(candidate));
+      if (half != 0 && !(error < best)) continue;
+      half = candidate;
+      best = error;
+    }
+    const float scale = FromHalf(half);
+    const float inverse = 1 / scale;
+    values_.resize(n);
+    for (size_t j = 0; j < n; ++j) values_[j] = SketchValue(weighted_[j], inverse);
+    Store(columns_.sketch, layout_.sketch_bytes(), row.index, [&](size_t j) {
+      const size_t at = j / 4 * 8 + j % 4;
+      const auto code = [&](size_t i) { return static_cast<unsigned>(values_[i] + 7.5f); };
+      return static_cast<uint8_t>(code(at) | code(at + 4) << 4);
+    });
+    // w s (u - 7.5) is exact in float64 (24 + 8 + 5 bits).
+    const double error = SumOver(0, n, [&](size_t j) {
+      const double e =
+          (row.lead[j] - double{layout_.weights[j]} * scale * values_[j]) * row.inverse_weights[j];
+      return e * e;
+    });
+    columns_.sketch_scale[row.index] = half;
+    columns_.sketch_error[row.index] = HalfUp(std::sqrt(error) * kSumMargin);
+  }
+
+  void WriteLater(const Row& row, double error) {
+    const size_t begin = layout_.later_begin();
+    const size_t later = layout_.later_slabs();
+    const uint16_t half = begin > 0 ? columns_.scale[row.index]
+                                    : ByteScale(row.rest, 0, layout_.dimension, row.length);
+    const float scale = FromHalf(half);
+    QuantiseBytes(row.rest + begin, layout_.dimension - begin, scale, codes_.data() + begin);
+    uint8_t* const line = columns_.later_slabs + row.index * later * kSlabWidth;
+    for (size_t j = 0; j < later * kSlabWidth; ++j) {
+      const int code = begin + j < layout_.dimension ? codes_[begin + j] : 0;
       line[j] = static_cast<uint8_t>(code + kCodeOffset);
     }
-  }
-}
-
-void StoreBounds(const CodeColumns& columns, size_t row, const float* x, const int8_t* codes) {
-  const Layout& layout = columns.layout;
-  // s c is exact in float64 (24 + 7 bits); the difference and its square round, which kSumMargin
-  // covers.
-  const double scale = columns.scale[row];
-  const auto residual = [&](size_t j) {
-    const double e = x[j] - scale * codes[j];
-    return e * e;
-  };
-  const auto square = [&](size_t j) { return double{x[j]} * x[j]; };
-  double tail = 0;
-  for (size_t level = layout.levels(); level-- > 0;) {
+    uint16_t* const numbers = columns_.later_numbers + row.index * (1 + 2 * later);
+    numbers[0] = half;
+    for (size_t level = 1; level <= later; ++level) {
+      error += ResidualSquares(row.rest, layout_.slab_begin(level), layout_.slab_end(level), scale);
+      numbers[2 * level - 1] = HalfUp(std::sqrt(error) * kSumMargin);
+    }
     // From the last level down, so that a tail is a sum of later parts and not a difference.
-    if (level + 1 < layout.levels()) {
-      tail += SumOver(layout.level_end(level), layout.level_end(level + 1), square);
-    }
-    const float bound = RoundUp(std::sqrt(tail) * kSumMargin);
-    if (level > 0) {
-      columns.later[row * layout.later_slabs() + level - 1].tail = bound;
-    } else if (columns.tail != nullptr) {
-      columns.tail[row] = bound;
+    double tail = 0;
+    for (size_t level = later; level >= 1; --level) {
+      numbers[2 * level] = HalfUp(std::sqrt(tail) * kSumMargin);
+      tail += SumSquares(row.rest, layout_.slab_begin(level), layout_.slab_end(level));
     }
   }
-  double error = 0;
-  for (size_t level = 0; level < layout.levels(); ++level) {
-    error +=
-        SumOver(level == 0 ? 0 : layout.level_end(level - 1), layout.level_end(level), residual);
-    const float bound = RoundUp(std::sqrt(error) * kSumMargin);
-    if (level > 0) {
-      columns.later[row * layout.later_slabs() + level - 1].error = bound;
-    } else {
-      columns.error[row] = bound;
-    }
-  }
-}
 
-void EncodeRow(const CodeColumns& columns, size_t row, const float* x, double dot, int8_t* codes) {
-  const Layout& layout = columns.layout;
-  const double norm = std::sqrt(dot);
-  const bool in_range = dot == 0 || (norm >= kLeastNorm && norm <= kGreatestNorm);
-  if (dot == 0 || !in_range) {
-    std::fill_n(codes, layout.dimension, int8_t{0});
-    StoreCodes(columns, row, codes);
-    const float error = in_range ? 0 : std::numeric_limits<float>::infinity();
-    columns.scale[row] = 0;
-    columns.norm[row] =
-        in_range ? 0 : 1;  // any number that is safe in the bound: the error decides
-    columns.error[row] = error;
-    if (columns.tail != nullptr) columns.tail[row] = 0;
-    for (size_t slab = 0; slab < layout.later_slabs(); ++slab) {
-      columns.later[row * layout.later_slabs() + slab] = {.error = error, .tail = 0};
-    }
+  const CodeColumns& columns_;
+  const Layout& layout_;
+  std::vector<int8_t> codes_;
+  std::vector<float> weighted_, values_;
+};
+
+// |x| - |center| and the bend (code.h), from sums that do not cancel: with g = <center, x - center>
+// and c = |x - center|^2, |x|^2 - |center|^2 = 2 g + c.
+void StoreNorm(const CodeColumns& columns, size_t row, double norm, double g, double c) {
+  if (columns.bend == nullptr) {
+    columns.norm[row] = static_cast<float>(norm);
     return;
   }
-  columns.scale[row] = LargestMagnitude(x, layout.dimension) / kMaxCode;
-  columns.norm[row] = RoundUp(norm * kSumMargin);
-  Quantise(x, layout.dimension, columns.scale[row], codes);
-  StoreCodes(columns, row, codes);
-  StoreBounds(columns, row, x, codes);
+  const double sum = norm + columns.layout->center_norm;
+  const auto stored = static_cast<float>(sum == 0 ? 0 : (2 * g + c) / sum);
+  columns.norm[row] = stored;
+  columns.bend[row] = static_cast<float>((double{stored} * stored - c) / 2);
 }
 
 // Digits of a query: value = 128 high + low with low in [-64, 63].
@@ -142,27 +275,35 @@ void SplitDigits(int32_t value, int8_t& high, int8_t& low) {
   low = static_cast<int8_t>(value - 128 * h);
 }
 
+// The digits of some coordinates, and what they leave.
+struct Digits {
+  float scale = 1;
+  std::vector<int32_t> values;
+
+  Digits(std::span<const double> x, int32_t max_value) : values(x.size()) {
+    double largest = 0;
+    for (const double v : x) largest = std::max(largest, std::abs(v));
+    if (largest > 0) scale = RoundUp(std::max(largest / max_value, 0x1p-100));
+    for (size_t j = 0; j < x.size(); ++j) {
+      const auto value = static_cast<int32_t>(std::nearbyint(x[j] / scale));
+      values[j] = std::clamp(value, -max_value, max_value);
+    }
+  }
+};
+
 }  // namespace
 
-FilterInput MakeFilterInput(const CodeColumns& columns, size_t first_row,
-                            const EncodedQuery& query) {
-  return {
-      .codes = columns.first_slab + first_row * columns.layout.first_bytes(),
-      .width = columns.layout.first_bytes(),
-      .scale = columns.scale + first_row,
-      .row_error = columns.error + first_row,
-      .norm = columns.norm + first_row,
-      .tail = columns.tail == nullptr ? nullptr : columns.tail + first_row,
-      .high = query.high.data(),
-      .low = query.low.data(),
-      .high_offset = query.high_offsets[0],
-      .low_offset = query.low_offsets[0],
-      .query_scale = query.scale,
-      .row_error_factor = query.factors[0].error,
-      .tail_factor = query.factors[0].tail,
-      .norm_factor = query.factors[0].norm,
-      .threshold = -std::numeric_limits<float>::infinity(),
-  };
+FirstSlab CodeColumns::first(FirstCode code, size_t group, bool with_norm, bool with_bend) const {
+  const bool bytes = code == FirstCode::kByte;
+  return FirstSlab{.code = code,
+                   .width = layout->padded_width(),
+                   .codes = bytes ? first_slab : sketch,
+                   .scale = bytes ? scale : sketch_scale,
+                   .error = bytes ? error : sketch_error,
+                   .tail = tail,
+                   .bend = with_bend ? bend : nullptr,
+                   .norm = with_norm ? norm : nullptr}
+      .FromGroup(group);
 }
 
 float RoundUp(double value) {
@@ -177,107 +318,286 @@ float RoundDown(double value) {
   return std::nextafter(nearest, -std::numeric_limits<float>::infinity());
 }
 
-void EncodeGroup(const CodeColumns& columns, size_t first_row, const float* rows,
-                 const double* dots) {
-  std::vector<int8_t> codes(columns.layout.dimension);
+uint16_t HalfUp(double value) {
+  const auto bits = std::bit_cast<uint32_t>(RoundUp(value));
+  return static_cast<uint16_t>((bits >> 16) + ((bits & 0xFFFF) != 0 ? 1 : 0));
+}
+
+void EncodeGroup(const CodeColumns& columns, const Kernel& kernel, size_t first_row,
+                 const float* rows, const double* dots) {
+  const Layout& layout = *columns.layout;
+  const size_t d = layout.dimension;
+  std::vector<float> centered;
+  double squares[kGroupRows];   // |x - center|^2
+  double products[kGroupRows];  // <center, x - center>
+  const float* z = rows;
+  if (layout.center.empty()) {
+    std::copy(dots, dots + kGroupRows, squares);
+    std::fill(products, products + kGroupRows, 0.0);
+  } else {
+    centered.resize(kGroupRows * d);
+    for (size_t i = 0; i < kGroupRows; ++i) {
+      const float* x = rows + i * d;
+      const float* mu = layout.center.data();
+      squares[i] = SumOver(0, d, [&](size_t j) {
+        const double difference = double{x[j]} - mu[j];
+        return difference * difference;
+      });
+      products[i] = SumOver(0, d, [&](size_t j) { return mu[j] * (double{x[j]} - mu[j]); });
+      for (size_t j = 0; j < d; ++j) {
+        centered[i * d + j] = static_cast<float>(double{x[j]} - mu[j]);
+      }
+    }
+    z = centered.data();
+  }
+  std::vector<Layout::BasisLine> projected;
+  const size_t step = layout.panels() * kPanelRows;
+  if (layout.has_basis()) {
+    projected.resize(kGroupRows * step / 16);
+    kernel.project(layout.basis_data(), layout.panels(), d, z, kGroupRows, projected[0].lane);
+  }
+  std::vector<double> inverse_weights(layout.weights.begin(), layout.weights.end());
+  for (double& w : inverse_weights) w = 1 / w;
+  GroupWriter writer(columns);
   for (size_t i = 0; i < kGroupRows; ++i) {
-    EncodeRow(columns, first_row + i, rows + i * columns.layout.dimension, dots[i], codes.data());
+    const size_t row = first_row + i;
+    const double length = std::sqrt(squares[i]);
+    if (length == 0) {
+      StoreNorm(columns, row, std::sqrt(dots[i]), 0, 0);
+      writer.WriteUncoded(row, 0);
+    } else if (!(length >= kLeastNorm && length <= std::min(kGreatestNorm, layout.longest))) {
+      columns.norm[row] = 0;  // any numbers that are safe in the bound: the error decides
+      if (columns.bend != nullptr) columns.bend[row] = 0;
+      writer.WriteUncoded(row, std::numeric_limits<float>::infinity());
+    } else {
+      StoreNorm(columns, row, std::sqrt(dots[i]), products[i], squares[i]);
+      const float* const lead = layout.has_basis() ? projected[0].lane + i * step : z + i * d;
+      writer.Write({.index = row,
+                    .length = length,
+                    .lead = lead,
+                    .rest = layout.leading() ? z + i * d : lead,
+                    .inverse_weights = inverse_weights.data()});
+    }
   }
 }
 
-// Why the factors suffice. Write u = 2^-24, N >= |x|, E >= |e_P|, X >= |x_T| for the stored numbers
-// and eps = 2^-20 = 16 u.
-//
-// 1. The estimate. H = sum c high and L = sum c low are exact (|H| <= 127 * 127 * 65,536 < 2^31).
-// Their conversions, the sum
-//    128 H + L, the product t s and the last product round five times, at most four of them on one
-//    path, so
-//        |estimate - t s D| <= 4.01 u t s (128 |H| + |L|).
-//    128 high = v - low and |low_j| <= 64, hence t |128 high| <= |t v| + 64 t sqrt(d) and |t v| <=
-//    |q| + |f|; the codes have |s c_P| <= |x_P| + |e_P|. With R = |q| + |f| + 128 t sqrt(d) the
-//    right side is at most 4.01 u R (N + E), and |estimate| itself is at most 1.01 R (N + E).
-// 2. The bound. Three multiply-adds, fused or not, on numbers no larger than |estimate| + terms: at
-// most
-//    u (3.03 R (N + E) + 4 terms), where terms = error_factor E + norm_factor N + tail_factor X.
-// 3. The threshold. Inner product: one number, rounded down. Cosine: needed = tau N with |tau|
-// <= 2.02 |q| (Ranking::Threshold), one
-//    product, and N exceeds |x| by at most 4 u: u (2.02 + 4.04) R N. L2: Ranking lowers its numbers
-//    by 16 u of themselves, and three roundings on them need 4 u.
-// 4. The reference score differs from the true one by at most (d / 16 + 6) 2^-53 |q| |x| < 2^-40 R
-// N (for L2 see Ranking). Together: u (7.04 R (N + E) + 6.07 R N + 4 terms) + 2^-40 R N <= eps R (N
-// + E) + eps terms. So each factor is multiplied by 1 + eps, and eps R is added to those of E and
-// N.
-//
-// A factor is at least 2^-100, so that an infinite error gives an infinite bound and never NaN.
-// Underflow of a product below 2^-149 is far below eps R N >= 2^-20 * 2^-60.
-EncodedQuery EncodeQuery(std::span<const float> query, double dot, const Layout& layout,
-                         const Kernel& kernel, Term left_out) {
-  constexpr double kEpsilon = 0x1p-20;
-  constexpr double kLeastFactor = 0x1p-100;
-  EncodedQuery encoded;
-  encoded.dot = dot;
-  encoded.exponent = dot > 0 ? std::ilogb(std::sqrt(dot)) : 0;
-  encoded.norm = std::ldexp(std::sqrt(dot), -encoded.exponent);
-  const size_t digits = layout.first_bytes() + layout.later_slabs() * kSlabWidth;
-  encoded.high.resize(digits);
-  encoded.low.resize(digits);
+namespace {
 
-  std::vector<double> scaled(query.size());
-  for (size_t j = 0; j < query.size(); ++j) scaled[j] = std::ldexp(query[j], -encoded.exponent);
-  const double largest =
-      std::ldexp(LargestMagnitude(query.data(), query.size()), -encoded.exponent);
-  const int32_t max_value = 128 * kernel.max_digit;
-  encoded.scale = largest > 0 ? RoundUp(largest / max_value) : 1;
-  const double scale = encoded.scale;
+// What EncodeQuery needs on its way.
+class QueryEncoder {
+ public:
+  QueryEncoder(std::span<const float> query, double dot, Metric metric, const Layout& layout,
+               const Kernel& kernel, Term left_out)
+      : layout_(layout), kernel_(kernel), metric_(metric), left_out_(left_out) {
+    encoded_.dot = dot;
+    encoded_.norm = std::sqrt(dot);
+    FindRest(query);
+  }
 
-  double residual = 0;  // |f_P|^2
-  double prefix = 0;    // |q_P|^2
-  std::vector<double> residuals, prefixes;
-  for (size_t level = 0; level < layout.levels(); ++level) {
-    const size_t begin = level == 0 ? 0 : layout.level_end(level - 1);
-    const size_t at = level == 0 ? 0 : layout.first_bytes() + (level - 1) * kSlabWidth;
-    int32_t high_sum = 0;
-    int32_t low_sum = 0;
-    for (size_t j = begin; j < layout.level_end(level); ++j) {
-      const auto value = static_cast<int32_t>(std::nearbyint(scaled[j] / scale));
-      int8_t& high = encoded.high[at + j - begin];
-      int8_t& low = encoded.low[at + j - begin];
-      SplitDigits(std::clamp(value, -max_value, max_value), high, low);
-      high_sum += high;
-      low_sum += low;
+  EncodedQuery Encode() {
+    const double norm = encoded_.coded_norm;
+    if (norm > 0) encoded_.exponent = std::ilogb(norm);
+    const bool in_range = norm == 0 || (norm >= kLeastNorm && norm <= kGreatestNorm);
+    if (!in_range || !FitsFloat32()) {
+      encoded_.usable = false;
+      encoded_.exponent = 0;
+      rest_.assign(rest_.size(), 0);
+      encoded_.coded_norm = 0;
+    }
+    for (double& x : rest_) x = std::ldexp(x, -encoded_.exponent);
+    norm_ = std::ldexp(encoded_.coded_norm, -encoded_.exponent);
+    Project();
+    EncodeFirst();
+    if (layout_.later_slabs() > 0) EncodeLater();
+    return std::move(encoded_);
+  }
+
+ private:
+  // q - lambda center, and lambda.
+  void FindRest(std::span<const float> query) {
+    rest_.assign(query.begin(), query.end());
+    if (!layout_.center.empty()) {
+      const float* const mu = layout_.center.data();
+      encoded_.center_product =
+          SumOver(0, rest_.size(), [&](size_t j) { return double{query[j]} * mu[j]; });
+      encoded_.lambda = metric_ == Metric::kL2
+                            ? 1
+                            : encoded_.center_product / layout_.center_norm / layout_.center_norm;
+      for (size_t j = 0; j < rest_.size(); ++j) rest_[j] -= encoded_.lambda * mu[j];
+    }
+    const double largest = std::abs(*std::max_element(
+        rest_.begin(), rest_.end(), [](double a, double b) { return std::abs(a) < std::abs(b); }));
+    encoded_.coded_norm =
+        largest == 0 ? 0 : largest * std::sqrt(SumOver(0, rest_.size(), [&](size_t j) {
+                             return rest_[j] / largest * (rest_[j] / largest);
+                           }));
+  }
+
+  // Whether what bends and norms are multiplied with (ranking.h) leaves the products in float32's
+  // range: they may cancel. Bends are at most 2^79 and norms 2^40. A center that is far shorter
+  // than the query is the exception.
+  bool FitsFloat32() const {
+    return std::ldexp(std::abs(encoded_.lambda), -encoded_.exponent) < 0x1p46 &&
+           std::ldexp(encoded_.norm, -encoded_.exponent) < 0x1p85;
+  }
+
+  void Project() {
+    lead_ = rest_;
+    if (!layout_.has_basis()) return;
+    const std::vector<float> single(rest_.begin(), rest_.end());
+    std::vector<Layout::BasisLine> out(layout_.panels() * kPanelRows / 16);
+    kernel_.project(layout_.basis_data(), layout_.panels(), layout_.dimension, single.data(), 1,
+                    out[0].lane);
+    lead_.assign(out[0].lane, out[0].lane + layout_.basis_rows);
+    if (!layout_.leading()) rest_ = lead_;
+  }
+
+  // Part of every constant: what is at most a number of the query times |x - center|.
+  double Reaching() const {
+    const double defect = left_out_ == Term::kDefect ? 0 : 1.1 * layout_.defect;
+    const double projection = left_out_ == Term::kProjection ? 0 : 2.1 * layout_.projection_error;
+    const double whole = std::ldexp(encoded_.norm, -encoded_.exponent);
+    const double lambda = std::ldexp(std::abs(encoded_.lambda), -encoded_.exponent);
+    double numbers = lambda * layout_.center_norm;
+    if (metric_ == Metric::kCosine) numbers += 1.01 * whole;
+    if (lambda > 0) numbers += lambda * layout_.longest;
+    const double reference = metric_ == Metric::kL2 ? 0 : 0x1p-38 * whole;
+    return (defect + projection) * norm_ +
+           (left_out_ == Term::kNormRounding ? 0 : 0x1p-20 * numbers) + reference;
+  }
+
+  // `read` and `residual` are |p_P| and |f_P|, `tail` is |p_T|, `step` what 128 units of the last
+  // digit are worth for all coordinates together, `spread` and `reach` in row scales.
+  EncodedQuery::Factors MakeFactors(double read, double residual, double tail, double step,
+                                    double spread, double reach) const {
+    constexpr double kEpsilon = 0x1p-20;
+    constexpr double kLeastFactor = 0x1p-100;
+    const double f = left_out_ == Term::kQueryResidual ? 0 : residual;
+    const double e = left_out_ == Term::kRowResidual ? 0 : read + f;
+    const double t = left_out_ == Term::kTail ? 0 : tail;
+    const double epsilon = left_out_ == Term::kRounding ? 0 : kEpsilon;
+    const double range = read + residual + step;
+    return {.constant = RoundUp(
+                std::max(kLeastFactor, (f + epsilon * range) * spread + Reaching() * reach)),
+            .error = RoundUp(std::max(kLeastFactor, e * (1 + epsilon) + epsilon * range)),
+            .tail = RoundUp(std::max(kLeastFactor, t * (1 + epsilon)))};
+  }
+
+  void EncodeFirst() {
+    const size_t n = layout_.first_width;
+    const std::span<const double> p(lead_.data(), n);
+    const Digits digits(p, 128 * kernel_.max_digit);
+    encoded_.first_scale = digits.scale;
+    encoded_.first_high.resize(layout_.padded_width());
+    encoded_.first_low.resize(layout_.padded_width());
+    double coarse = 0;
+    for (size_t j = 0; j < n; ++j) {
+      int8_t& high = encoded_.first_high[j];
+      int8_t& low = encoded_.first_low[j];
+      SplitDigits(digits.values[j], high, low);
+      encoded_.first_high_sum += high;
+      encoded_.first_low_sum += low;
       // t v is exact in float64 (24 + 15 bits).
-      const double f = scaled[j] - scale * (128 * high + low);
-      residual += f * f;
-      prefix += scaled[j] * scaled[j];
+      const double f = p[j] - double{digits.scale} * digits.values[j];
+      const double g = p[j] - double{digits.scale} * 128 * high;
+      first_read_ += p[j] * p[j];
+      first_residual_ += f * f;
+      coarse += g * g;
     }
-    encoded.high_offsets.push_back(128 * high_sum);
-    encoded.low_offsets.push_back(128 * low_sum);
-    residuals.push_back(std::sqrt(residual) * kSumMargin);
-    prefixes.push_back(std::sqrt(prefix) * kSumMargin);
+    first_tail_ =
+        kSumMargin *
+        (layout_.later_slabs() == 0 ? 0
+         : layout_.leading()
+             ? Remainder(layout_, norm_ * norm_, first_read_)
+             : std::sqrt(SumOver(n, rest_.size(), [&](size_t j) { return rest_[j] * rest_[j]; })));
+    const double step = 128 * double{digits.scale} * std::sqrt(static_cast<double>(n));
+    const double reach = layout_.byte_reach();
+    const auto factors = [&](double residual) {
+      return MakeFactors(std::sqrt(first_read_) * kSumMargin, std::sqrt(residual) * kSumMargin,
+                         first_tail_, step, 1.1 * reach, reach);
+    };
+    encoded_.factors.push_back(factors(first_residual_));
+    encoded_.coarse = factors(coarse);
+    if (layout_.has_sketch()) EncodeSketch();
   }
 
-  const double query_norm = prefixes.back();
-  const double range = query_norm + residuals.back() +
-                       128 * scale * std::sqrt(static_cast<double>(layout.dimension));
-  const double rounding = left_out == Term::kRounding ? 0 : kEpsilon * range;
-  const double spread = left_out == Term::kRounding ? 1 : 1 + kEpsilon;
-  double tail = 0;  // |q_T|^2
-  encoded.factors.resize(layout.levels());
-  for (size_t level = layout.levels(); level-- > 0;) {
-    if (level + 1 < layout.levels()) {
-      tail += SumOver(layout.level_end(level), layout.level_end(level + 1),
-                      [&](size_t j) { return scaled[j] * scaled[j]; });
+  void EncodeSketch() {
+    const size_t n = layout_.first_width;
+    std::vector<double> p(n);
+    for (size_t j = 0; j < n; ++j) p[j] = lead_[j] * layout_.weights[j];
+    const Digits digits(p, kMaxSketchDigit);
+    encoded_.sketch_scale = digits.scale;
+    double read = 0, residual = 0;
+    for (size_t j = 0; j < n; ++j) {
+      encoded_.sketch.push_back(static_cast<int8_t>(digits.values[j]));
+      encoded_.sketch_sum += digits.values[j];
+      const double f = p[j] - double{digits.scale} * digits.values[j];
+      read += p[j] * p[j];
+      residual += f * f;
     }
-    const double f = left_out == Term::kQueryResidual ? 0 : residuals[level];
-    const double e = left_out == Term::kRowResidual ? 0 : prefixes[level] + f;
-    const double t = left_out == Term::kTail ? 0 : std::sqrt(tail) * kSumMargin;
-    encoded.factors[level] = {
-        .error = RoundUp(std::max(kLeastFactor, e * spread + rounding)),
-        .norm = RoundUp(std::max(kLeastFactor, f * spread + rounding)),
-        .tail = RoundUp(std::max(kLeastFactor, t * spread)),
-    };
+    encoded_.by_sketch =
+        MakeFactors(std::sqrt(read) * kSumMargin, std::sqrt(residual) * kSumMargin, first_tail_,
+                    double{digits.scale} * std::sqrt(static_cast<double>(n)),
+                    layout_.sketch_spread(), layout_.sketch_reach);
   }
-  return encoded;
+
+  void EncodeLater() {
+    const size_t begin = layout_.later_begin();
+    const Digits digits(std::span<const double>(rest_).subspan(begin), 128 * kernel_.max_digit);
+    encoded_.later_scale = digits.scale;
+    encoded_.later_high.resize(layout_.later_slabs() * kSlabWidth);
+    encoded_.later_low.resize(layout_.later_slabs() * kSlabWidth);
+    // What was read and lost before, when the later slabs go on from the first.
+    double read = begin > 0 ? first_read_ : 0;
+    double residual = begin > 0 ? first_residual_ : 0;
+    std::vector<double> tails(layout_.levels() + 1, 0.0);
+    for (size_t level = layout_.later_slabs(); level >= 1; --level) {
+      tails[level] = tails[level + 1];
+      if (level < layout_.later_slabs()) {
+        tails[level] += SumOver(layout_.slab_begin(level + 1), layout_.slab_end(level + 1),
+                                [&](size_t j) { return rest_[j] * rest_[j]; });
+      }
+    }
+    const float scale = std::max(digits.scale, begin > 0 ? encoded_.first_scale : 0.0f);
+    const double step = 128 * double{scale} * std::sqrt(static_cast<double>(rest_.size()));
+    for (size_t level = 1; level < layout_.levels(); ++level) {
+      int32_t high_sum = 0, low_sum = 0;
+      for (size_t j = layout_.slab_begin(level); j < layout_.slab_end(level); ++j) {
+        const int32_t value = digits.values[j - begin];
+        int8_t& high = encoded_.later_high[j - begin];
+        int8_t& low = encoded_.later_low[j - begin];
+        SplitDigits(value, high, low);
+        high_sum += high;
+        low_sum += low;
+        const double f = rest_[j] - double{digits.scale} * value;
+        residual += f * f;
+        read += rest_[j] * rest_[j];
+      }
+      encoded_.later_high_sums.push_back(high_sum);
+      encoded_.later_low_sums.push_back(low_sum);
+      const double reach = layout_.byte_reach();
+      encoded_.factors.push_back(
+          MakeFactors(std::sqrt(read) * kSumMargin, std::sqrt(residual) * kSumMargin,
+                      std::sqrt(tails[level]) * kSumMargin, step, 1.1 * reach, reach));
+    }
+  }
+
+  const Layout& layout_;
+  const Kernel& kernel_;
+  const Metric metric_;
+  const Term left_out_;
+  EncodedQuery encoded_;
+  std::vector<double> rest_;  // what the later slabs' digits are made of
+  std::vector<double> lead_;  // and the first slab's
+  double norm_ = 0;           // of the scaled query
+  double first_read_ = 0, first_residual_ = 0, first_tail_ = 0;
+};
+
+}  // namespace
+
+EncodedQuery EncodeQuery(std::span<const float> query, double dot, Metric metric,
+                         const Layout& layout, const Kernel& kernel, Term left_out) {
+  return QueryEncoder(query, dot, metric, layout, kernel, left_out).Encode();
 }
 
 }  // namespace vexact

@@ -1,17 +1,19 @@
-// 8-bit codes of rows and queries, and the certificate that bounds what they leave out
-// (docs/exactness.md, section 2).
+// Codes of rows and queries, and the certificate that bounds what they leave out
+// (docs/exactness.md, sections 2 and 3).
 //
-// A row x is kept as s c + e: c_j = round(x_j / s) in [-127, 127], s = max |x_j| / 127, e the
-// residual. A query is scaled by a power of two so that its norm is in [1, 2) and kept as t v + f,
-// v_j = 128 high_j + low_j. With P the dimensions read so far, T the rest and D = sum over P of c_j
-// v_j, an exact integer,
+// In the coordinates of a layout, a row z is kept as s c + e, e the residual, and a query p as
+// t v + f. With P the coordinates read so far, T the rest and D = sum over P of c_j v_j, an exact
+// integer (or a multiple of 1/2),
 //
-//     <q, x> - t s D = <q_P - f_P, e_P> + <f_P, x_P> + <q_T, x_T>,  so by Cauchy-Schwarz
-//     |<q, x> - t s D| <= (|q_P| + |f_P|) |e_P| + |f_P| |x| + |q_T| |x_T|.
+//     <p, z> - t s D = <p_P, e_P> + <f_P, s c_P> + <p_T, z_T>,  so by Cauchy-Schwarz
+//     |<p, z> - t s D| <= |p_P| |e_P| + |f_P| |s c_P| + |p_T| |z_T|.
 //
-// Every number below that enters the bound is rounded outward.
+// |e_P| and |z_T| are kept with the row; everything else is at most a number of the query times the
+// row's scale, because scales are chosen so that |z| <= reach * scale. Every number below that
+// enters the bound is rounded outward.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -19,82 +21,113 @@
 
 #include "core/kernel/kernel.h"
 #include "core/layout.h"
+#include "core/metric.h"
 
 namespace vexact {
 
-// What the certificate knows of one row once a later slab has been read.
-struct LevelBounds {
-  float error = 0;  // >= |e_P|
-  float tail = 0;   // >= |x_T|
-};
-
-// The columns that a segment keeps for its rows' codes, each 64-byte aligned, with room for
-// `capacity` rows, a multiple of kGroupRows. Not owning.
+// The columns of some rows' codes, each 64-byte aligned, with room for `capacity` rows, a multiple
+// of kGroupRows. Not owning. 16-bit numbers are the upper halves of float32.
 struct CodeColumns {
-  Layout layout;
+  const Layout* layout = nullptr;
   size_t capacity = 0;
-  uint8_t* first_slab = nullptr;   // groups of [first_bytes / 4][16 rows][4 bytes]
-  uint8_t* later_slabs = nullptr;  // [later_slabs][capacity][kSlabWidth]
-  float* scale = nullptr;          // s
-  float* norm = nullptr;           // >= |x|
-  float* error = nullptr;  // >= |e_P| at level 0; infinite where the certificate does not apply
-  float* tail = nullptr;   // >= |x_T| at level 0; null when there are no later slabs
-  LevelBounds* later = nullptr;  // [capacity][later_slabs], of levels 1 and on
+  uint8_t* first_slab = nullptr;  // groups of [first_bytes / 4][16 rows][4 bytes]
+  uint8_t* sketch = nullptr;      // groups of [sketch_bytes / 4][16 rows][4 bytes]; null for none
+  uint16_t* sketch_scale = nullptr;
+  uint16_t* sketch_error = nullptr;
+  uint16_t* scale = nullptr;  // s of the first slab
+  uint16_t* error = nullptr;  // >= |e_P| at level 0; infinite where the certificate does not apply
+  uint16_t* tail = nullptr;   // >= |z_T| at level 0; null when there are no later slabs
+  float* norm = nullptr;      // |x| - |center|
+  // <center, x - center> - |center| norm: how much of the row's length along the center the norm
+  // does not tell. Null without a center.
+  float* bend = nullptr;
+  uint8_t* later_slabs = nullptr;     // [capacity][later_slabs][kSlabWidth]
+  uint16_t* later_numbers = nullptr;  // [capacity][1 + 2 later_slabs]: s of the later slabs, then
+                                      // error and tail of each level from 1 on
 
-  const uint8_t* later_slab(size_t slab, size_t row) const {
-    return later_slabs + (slab * capacity + row) * kSlabWidth;
+  const uint8_t* later_slab(size_t row, size_t level) const {
+    return later_slabs + (row * layout->later_slabs() + level - 1) * kSlabWidth;
   }
+  const uint16_t* numbers(size_t row) const {
+    return later_numbers + row * (1 + 2 * layout->later_slabs());
+  }
+  // What the kernels read of the groups from `group` on. REQUIRES: for FirstCode::kSketch, that
+  // there is one.
+  FirstSlab first(FirstCode code, size_t group, bool with_norm, bool with_bend) const;
 };
 
-// Writes the codes and bounds of the kGroupRows rows from `first_row`, a multiple of kGroupRows,
+// Writes the codes and numbers of the kGroupRows rows from `first_row`, a multiple of kGroupRows,
 // on. `rows` is kGroupRows x dimension, row-major; `dots` are the rows' reference dot products with
 // themselves.
 //
-// A row whose norm is outside [2^-60, 2^60] (and not 0) is beyond the range for which the bound's
-// float32 arithmetic is proved: its codes say zero and its error is infinite, so that it always
-// survives and is judged by its reference score alone.
-void EncodeGroup(const CodeColumns& columns, size_t first_row, const float* rows,
-                 const double* dots);
+// A row whose distance from the center is outside [2^-40, 2^40] (and not 0) or beyond
+// layout.longest is not coded: its error is infinite, so that it always survives and is judged by
+// its reference score alone.
+void EncodeGroup(const CodeColumns& columns, const Kernel& kernel, size_t first_row,
+                 const float* rows, const double* dots);
 
 // The terms of the certificate, to be left out one at a time by tests that prove each of them
 // necessary.
-enum class Term { kNone, kRowResidual, kQueryResidual, kTail, kRounding, kSquareRounding };
+enum class Term {
+  kNone,
+  kRowResidual,
+  kQueryResidual,
+  kTail,
+  kRounding,
+  kSquareRounding,
+  kDefect,
+  kProjection,
+  kNormRounding,
+};
 
-// A query for one layout and one kernel.
+// A query for one metric, one layout and one kernel. With lambda = 1 under L2 and else the number
+// that leaves the least of q, and exact arithmetic,
+//
+//     <q, x> = <q, center> + lambda <center, x - center> + <q - lambda center, x - center>.
+//
+// What is coded is q - lambda center, scaled by 2^-exponent so that its norm is in [1, 2).
 struct EncodedQuery {
-  // Digits of all slabs one after another: first_bytes for the first, kSlabWidth for each later
-  // one; zeros in between.
-  std::vector<int8_t> high, low;
-  // 128 times the sum of each slab's digits.
-  std::vector<int32_t> high_offsets, low_offsets;
-  float scale = 0;   // t
-  int exponent = 0;  // the query times 2^-exponent has a norm in [1, 2); 0 for a zero query
-  double norm = 0;   // of the scaled query: in [1, 2) up to rounding, or 0
-  double dot = 0;    // Dot(q, q) of the query as it came
+  // False when that norm is outside [2^-40, 2^40] and not 0, or the center too short for float32
+  // beside the query: every row survives.
+  bool usable = true;
+  int exponent = 0;
+  std::vector<int8_t> first_high, first_low;  // padded_width digits
+  std::vector<int8_t> sketch;                 // first_width digits, of the weighted coordinates
+  std::vector<int8_t> later_high, later_low;  // kSlabWidth for each later slab
+  int32_t first_high_sum = 0, first_low_sum = 0, sketch_sum = 0;
+  std::vector<int32_t> later_high_sums, later_low_sums;  // by slab
+  float first_scale = 0;  // t of the first slab: of digits 128 high + low
+  float later_scale = 0;
+  float sketch_scale = 0;
 
-  // At each level, |<q, x> - estimate| <= error_factor * error + norm_factor * norm + tail_factor *
-  // tail, whether it is evaluated in float32 by the filter or in float64; the proof is beside
-  // EncodeQuery.
+  // At each level, |<p, z> - estimate| <= constant * scale + error_factor * error + tail_factor *
+  // tail, scale being the row's of the slab last read.
   struct Factors {
-    float error = 0, norm = 0, tail = 0;
+    float constant = 0, error = 0, tail = 0;
   };
-  std::vector<Factors> factors;
+  std::vector<Factors> factors;  // by level
+  Factors coarse;                // of level 0 on the high digits alone
+  Factors by_sketch;             // of level 0 by the sketch, with its error
+
+  double norm = 0;            // |q|, unscaled
+  double dot = 0;             // Dot(q, q)
+  double lambda = 0;          // see above
+  double center_product = 0;  // <q, center>
+  double coded_norm = 0;      // |q - lambda center|, unscaled
 };
 
 // `query` has layout.dimension finite components and `dot` is its reference dot product with
 // itself.
-EncodedQuery EncodeQuery(std::span<const float> query, double dot, const Layout& layout,
-                         const Kernel& kernel, Term left_out = Term::kNone);
-
-// The filter's input for the rows of `columns` from `first_row` on, a multiple of kGroupRows; its
-// threshold lets every row survive. Valid as long as both.
-FilterInput MakeFilterInput(const CodeColumns& columns, size_t first_row,
-                            const EncodedQuery& query);
-FilterInput MakeFilterInput(const CodeColumns&, size_t, const EncodedQuery&&) = delete;
+EncodedQuery EncodeQuery(std::span<const float> query, double dot, Metric metric,
+                         const Layout& layout, const Kernel& kernel, Term left_out = Term::kNone);
 
 // The float32 nearest to `value` that is not below or not above it; finite for finite values where
 // one exists.
 float RoundUp(double value);
 float RoundDown(double value);
+
+// The upper half of the least float32 that has no lower half and is not below `value` >= 0.
+uint16_t HalfUp(double value);
+inline float FromHalf(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
 
 }  // namespace vexact

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <random>
 #include <shared_mutex>
 
 #include "absl/strings/str_format.h"
@@ -24,6 +25,30 @@ constexpr uint32_t kFirstSegmentRows = 1'024;
 // way when it has less than 1 / kSmallShare of a full one's rows.
 constexpr uint32_t kDeadShare = 4;
 constexpr uint32_t kSmallShare = 4;
+
+// Rows that are coded between two looks at whether a search waits, and how long one may be waited
+// for: the background gets a third of a thread while searches follow one another.
+constexpr uint32_t kRecodeRows = 16 * kGroupRows;
+constexpr absl::Duration kGiveWayFor = absl::Milliseconds(2);
+constexpr absl::Duration kGiveWayStep = absl::Microseconds(100);
+
+// A layout is trained on so many rows of a sample, and its forecast made for so many of them as
+// queries.
+constexpr size_t kLeastSample = 4'096;
+constexpr size_t kMostSample = 8'192;
+constexpr size_t kSampleQueries = 48;
+// Below this a search takes less than the work that a layout adds to a query (docs/performance.md).
+constexpr uint64_t kTrainingRows = 8'192;
+constexpr uint64_t kRetrainGrowth = 4;
+// The layout is replaced when another promises so much less.
+constexpr double kReplaceBelow = 0.9;
+// Drift: among searches for few neighbours, so many a window, the share of rows that pass the first
+// slab has risen so far, and so much of the data is new.
+constexpr uint32_t kDriftK = 100;
+constexpr uint64_t kDriftSearches = 256;
+constexpr double kDriftFactor = 3;
+constexpr double kDriftLeastShare = 0.005;
+constexpr uint64_t kDriftNewShare = 8;
 
 bool IsGarbage(const CollectionState::Part& part) {
   return part.segment->dead() > part.rows / kDeadShare;
@@ -114,12 +139,15 @@ absl::Status Collection::Validate(const CollectionConfig& config) {
 }
 
 Collection::Collection(std::string name, const CollectionConfig& config, Workers& workers,
-                       std::function<void()> on_garbage, const CollectionTuning& tuning)
+                       std::function<void()> on_work, const CollectionTuning& tuning)
     : name_(std::move(name)),
       config_(config),
-      on_garbage_(std::move(on_garbage)),
+      workers_(workers),
+      on_work_(std::move(on_work)),
       tuning_(tuning),
       state_(CollectionState{.metric = config.metric}) {
+  layout_.layout = tuning.layout != nullptr ? tuning.layout : Layout::Identity(config.dimension);
+  observed_.passed.resize(layout_.layout->levels());
   engines_[static_cast<size_t>(EngineKind::kScan)] = MakeScanEngine(workers, tuning.scan);
   engines_[static_cast<size_t>(EngineKind::kReference)] = MakeReferenceEngine(workers);
   engines_[static_cast<size_t>(EngineKind::kFaiss)] = MakeFaissEngine(workers);
@@ -151,7 +179,7 @@ absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> point
   const auto rows = Append(points, dots, state);
   if (!rows.ok()) return rows.status();
   const UpsertResult result = PublishUpsert(points, *rows, std::move(state));
-  if (result.replaced > 0) ReportGarbage();
+  ReportWork();
   return result;
 }
 
@@ -168,10 +196,9 @@ absl::StatusOr<std::vector<RowLocation>> Collection::Append(std::span<const Poin
   std::vector<float> normal(config_.normalization == Normalization::kL2 ? config_.dimension : 0);
   for (size_t i = 0; i < points.size(); ++i) {
     if (state.parts.empty() || state.parts.back().rows == state.parts.back().segment->capacity()) {
-      auto segment =
-          Segment::Create(NewLayout(), NextSegmentRows(state.live_rows + state.dead_rows + i));
-      if (!segment.ok()) return segment.status();
-      state.parts.push_back({*std::move(segment), 0});
+      auto part = NewPart(CurrentLayout(), NextSegmentRows(state.live_rows + state.dead_rows + i));
+      if (!part.ok()) return part.status();
+      state.parts.push_back(*std::move(part));
     }
     CollectionState::Part& part = state.parts.back();
     std::span<const float> vector = points[i].vector;
@@ -183,8 +210,18 @@ absl::StatusOr<std::vector<RowLocation>> Collection::Append(std::span<const Poin
     }
     part.segment->Append(points[i].id, vector, dot);
     rows.push_back({part.segment.get(), part.rows++});
+    part.codes->Encode(*part.segment, kernel(), part.rows - 1, part.rows);
   }
   return rows;
+}
+
+absl::StatusOr<CollectionState::Part> Collection::NewPart(std::shared_ptr<const Layout> layout,
+                                                          uint32_t rows) const {
+  auto segment = Segment::Create(config_.dimension, rows);
+  if (!segment.ok()) return segment.status();
+  auto codes = SegmentCodes::Create(std::move(layout), (*segment)->capacity());
+  if (!codes.ok()) return codes.status();
+  return CollectionState::Part{*std::move(segment), *std::move(codes), 0};
 }
 
 // noexcept: the index and the state must change together. Running out of memory half-way ends the
@@ -215,7 +252,7 @@ absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
   }
   std::lock_guard writing(write_mutex_);
   const DeleteResult result = PublishDelete(ids, *state_.Take());
-  if (result.deleted > 0) ReportGarbage();
+  if (result.deleted > 0) ReportWork();
   return result;
 }
 
@@ -314,11 +351,13 @@ absl::StatusOr<SearchResult> Collection::Search(std::span<const Query> queries,
   const auto prepared = Prepare(queries, stored, result.metric, normalized);
   if (!prepared.ok()) return prepared.status();
   if (absl::Status status = interrupt.Check(); !status.ok()) return status;
-  auto hits = engines_[static_cast<size_t>(options.engine)]->Search(state, result.metric, *prepared,
-                                                                    options.k, interrupt);
-  if (!hits.ok()) return hits.status();
-  result.hits = *std::move(hits);
+  auto answer = engines_[static_cast<size_t>(options.engine)]->Search(
+      state, result.metric, *prepared, options.k, interrupt);
+  if (!answer.ok()) return answer.status();
+  result.hits = std::move(answer->hits);
+  result.statistics = std::move(answer->statistics);
   result.rows_compared = state.live_rows;
+  if (options.engine == EngineKind::kScan) Observe(result.statistics, queries.size(), options.k);
   return result;
 }
 
@@ -394,13 +433,12 @@ uint32_t Collection::NextSegmentRows(uint64_t rows) const {
   return static_cast<uint32_t>(std::min<uint64_t>(FullSegmentRows(), wanted));
 }
 
-Layout Collection::NewLayout() const {
-  const uint32_t first = tuning_.first_width != 0 ? tuning_.first_width : config_.dimension;
-  return {config_.dimension, std::min(first, config_.dimension)};
+const Kernel& Collection::kernel() const {
+  return tuning_.scan.kernel != nullptr ? *tuning_.scan.kernel : ActiveKernel();
 }
 
-void Collection::ReportGarbage() const {
-  if (on_garbage_ && !ChooseVictims(*state_.Take()).empty()) on_garbage_();
+void Collection::ReportWork() const {
+  if (on_work_ && IsWorkDue(*state_.Take())) on_work_();
 }
 
 std::vector<size_t> Collection::ChooseVictims(const CollectionState& state) const {
@@ -428,7 +466,7 @@ std::vector<size_t> Collection::ChooseVictims(const CollectionState& state) cons
 }
 
 absl::StatusOr<uint64_t> Collection::Compact() {
-  std::lock_guard compacting(compact_mutex_);
+  std::lock_guard maintaining(maintain_mutex_);
   uint64_t given_up = 0;
   while (true) {
     const Snapshot state = state_.Take();
@@ -441,23 +479,28 @@ absl::StatusOr<uint64_t> Collection::Compact() {
       }
     }
     if (victims.empty()) return given_up;
-    std::shared_ptr<Segment> segment;
+    CollectionState::Part part;
     std::vector<RowLocation> sources;
     sources.reserve(live);
     if (live > 0) {
-      auto created = Segment::Create(NewLayout(), static_cast<uint32_t>(live));
+      auto created = NewPart(CurrentLayout(), static_cast<uint32_t>(live));
       if (!created.ok()) return created.status();
-      segment = *std::move(created);
+      part = *std::move(created);
       // Without a lock: the rows are full segments', which never change.
       for (const std::shared_ptr<Segment>& victim : victims) {
         for (uint32_t row = 0; row < victim->size(); ++row) {
           if (!victim->IsLive(row, state->sequence)) continue;
-          segment->Append(victim->id(row), victim->vector(row), victim->dot(row));
+          part.segment->Append(victim->id(row), victim->vector(row), victim->dot(row));
           sources.push_back({victim.get(), row});
+          if (++part.rows % kRecodeRows == 0) {
+            part.codes->Encode(*part.segment, kernel(), part.rows - kRecodeRows, part.rows);
+            GiveWay();
+          }
         }
       }
+      part.codes->Encode(*part.segment, kernel(), part.rows / kRecodeRows * kRecodeRows, part.rows);
     }
-    given_up += PublishCompaction(victims, sources, std::move(segment));
+    given_up += PublishCompaction(victims, sources, std::move(part));
   }
 }
 
@@ -465,33 +508,264 @@ absl::StatusOr<uint64_t> Collection::Compact() {
 // keeps its sequence number, because nothing that a search can see has changed.
 uint64_t Collection::PublishCompaction(const std::vector<std::shared_ptr<Segment>>& victims,
                                        const std::vector<RowLocation>& sources,
-                                       std::shared_ptr<Segment> segment) noexcept {
+                                       CollectionState::Part part) noexcept {
   std::lock_guard writing(write_mutex_);
   CollectionState state = *state_.Take();
   std::unique_lock indexing(index_mutex_);
   for (uint32_t row = 0; row < sources.size(); ++row) {
     // A row that was buried while it was copied is dead in the new segment too.
     if (const uint64_t died = sources[row].segment->died(sources[row].row); died != 0) {
-      segment->Bury(row, died);
+      part.segment->Bury(row, died);
     } else {
-      index_.Set(segment->id(row), {segment.get(), row}, segment->dot(row) == 0);
+      index_.Set(part.segment->id(row), {part.segment.get(), row}, part.segment->dot(row) == 0);
     }
   }
   uint64_t given_up = 0;
-  const auto is_victim = [&](const CollectionState::Part& part) {
-    return std::find(victims.begin(), victims.end(), part.segment) != victims.end();
+  const auto is_victim = [&](const CollectionState::Part& old) {
+    return std::find(victims.begin(), victims.end(), old.segment) != victims.end();
   };
   const auto first = std::find_if(state.parts.begin(), state.parts.end(), is_victim);
-  for (const CollectionState::Part& part : state.parts) {
-    if (is_victim(part)) given_up += part.rows;
+  for (const CollectionState::Part& old : state.parts) {
+    if (is_victim(old)) given_up += old.rows;
   }
   given_up -= sources.size();
-  const auto rows = static_cast<uint32_t>(sources.size());
-  if (segment != nullptr) *first = {std::move(segment), rows};
+  if (part.segment != nullptr) *first = std::move(part);
   std::erase_if(state.parts, is_victim);
   state.dead_rows -= given_up;
   state_.Publish(std::move(state));
   return given_up;
+}
+
+std::shared_ptr<const Layout> Collection::CurrentLayout() const {
+  std::lock_guard lock(layout_mutex_);
+  return layout_.layout;
+}
+
+absl::StatusOr<TrainingSample> Collection::Sample(const CollectionState& state) const {
+  TrainingSample sample{.dimension = config_.dimension,
+                        .metric = state.metric,
+                        .collection_rows = state.live_rows,
+                        .rows = {},
+                        .queries = {},
+                        .scores = {}};
+  const size_t wanted =
+      std::min<size_t>(std::clamp<size_t>(4 * size_t{config_.dimension}, kLeastSample, kMostSample),
+                       state.live_rows) /
+      kGroupRows * kGroupRows;
+  if (wanted == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("collection \"%s\" has %d rows; a layout is trained on at least %d", name_,
+                        state.live_rows, kGroupRows));
+  }
+  // The live rows, and from each stretch of them one that a seeded generator chooses.
+  std::mt19937_64 random(state.live_rows);
+  std::vector<RowRef> chosen;
+  uint64_t seen = 0;
+  uint64_t next = 0;
+  const auto end_of_stretch = [&](uint64_t i) { return (i + 1) * state.live_rows / wanted; };
+  const auto choose_next = [&] {
+    const uint64_t begin = chosen.empty() ? 0 : end_of_stretch(chosen.size() - 1);
+    next = begin + random() % (end_of_stretch(chosen.size()) - begin);
+  };
+  choose_next();
+  for (const CollectionState::Part& part : state.parts) {
+    for (uint32_t row = 0; row < part.rows && chosen.size() < wanted; ++row) {
+      if (!part.segment->IsLive(row, state.sequence) || seen++ != next) continue;
+      chosen.push_back({part.segment.get(), row});
+      if (chosen.size() < wanted) choose_next();
+    }
+  }
+  for (const RowRef& row : chosen) {
+    sample.rows.insert(sample.rows.end(), row.vector().begin(), row.vector().end());
+  }
+  std::vector<EngineQuery> queries;
+  for (size_t q = 0; q < std::min(kSampleQueries, chosen.size()); ++q) {
+    const RowRef& row = chosen[q * chosen.size() / std::min(kSampleQueries, chosen.size())];
+    queries.push_back({row.vector(), row.dot(), row});
+    sample.queries.insert(sample.queries.end(), row.vector().begin(), row.vector().end());
+  }
+  auto answer = engines_[static_cast<size_t>(EngineKind::kScan)]->Search(state, state.metric,
+                                                                         queries, kTrainingK, {});
+  if (!answer.ok()) return answer.status();
+  for (const std::vector<ScoredRow>& hits : answer->hits) {
+    sample.scores.push_back(hits.empty() ? 0 : hits.back().score);
+  }
+  return sample;
+}
+
+absl::StatusOr<bool> Collection::TrainLayout() {
+  std::lock_guard maintaining(maintain_mutex_);
+  const Snapshot state = state_.Take();
+  const auto sample = Sample(*state);
+  if (!sample.ok()) return sample.status();
+  TrainedLayout trained = Train(*sample, kernel(), [&] { GiveWay(); });
+  const LayoutForecast now = Forecast(*sample, *CurrentLayout(), kernel());
+  if (trained.forecast.nanoseconds() < kReplaceBelow * now.nanoseconds()) {
+    SetLayout(std::move(trained));
+    return true;
+  }
+  // The one in use stays, with what is known of it today.
+  std::lock_guard lock(layout_mutex_);
+  layout_.trained_rows = state->live_rows;
+  layout_.forecast = now;
+  layout_sequence_ = state->sequence;
+  observed_.first_share = observed_.late_share;
+  return false;
+}
+
+void Collection::SetLayout(TrainedLayout layout) {
+  const uint64_t sequence = state_.Take()->sequence;
+  std::lock_guard lock(layout_mutex_);
+  observed_ = {};
+  observed_.passed.resize(layout.layout->levels());
+  layout_ = std::move(layout);
+  layout_sequence_ = sequence;
+}
+
+absl::Status Collection::Recode(const std::stop_token& stop) {
+  std::lock_guard maintaining(maintain_mutex_);
+  while (true) {
+    const auto more = RecodeOne(CurrentLayout(), stop);
+    if (!more.ok()) return more.status();
+    if (!*more) return absl::OkStatus();
+  }
+}
+
+absl::StatusOr<bool> Collection::RecodeOne(const std::shared_ptr<const Layout>& layout,
+                                           const std::stop_token& stop) {
+  Snapshot state = state_.Take();
+  const auto stale = std::find_if(
+      state->parts.begin(), state->parts.end(),
+      [&](const CollectionState::Part& part) { return part.codes->layout() != layout; });
+  if (stale == state->parts.end()) return false;
+  const std::shared_ptr<Segment> segment = stale->segment;
+  auto created = SegmentCodes::Create(layout, segment->capacity());
+  if (!created.ok()) return created.status();
+  std::shared_ptr<SegmentCodes> codes = *std::move(created);
+  // Without a lock: published rows never change. Rows that are added meanwhile are coded in further
+  // rounds, until what is left is little.
+  uint32_t coded = 0;
+  while (true) {
+    const auto part =
+        std::find_if(state->parts.begin(), state->parts.end(),
+                     [&](const CollectionState::Part& other) { return other.segment == segment; });
+    const uint32_t rows = part->rows;
+    if (rows - coded < kRecodeRows) break;
+    for (; coded + kRecodeRows <= rows; coded += kRecodeRows) {
+      if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
+      codes->Encode(*segment, kernel(), coded, coded + kRecodeRows);
+      GiveWay();
+    }
+    state = state_.Take();
+  }
+  PublishCodes(segment.get(), std::move(codes), coded);
+  return true;
+}
+
+void Collection::PublishCodes(const Segment* segment, std::shared_ptr<SegmentCodes> codes,
+                              uint32_t coded) {
+  std::lock_guard writing(write_mutex_);
+  CollectionState state = *state_.Take();
+  // Only maintenance takes parts away, and this is it.
+  const auto part = std::find_if(
+      state.parts.begin(), state.parts.end(),
+      [&](const CollectionState::Part& other) { return other.segment.get() == segment; });
+  codes->Encode(*segment, kernel(), coded, part->rows);
+  part->codes = std::move(codes);
+  state_.Publish(std::move(state));
+}
+
+absl::Status Collection::Maintain(const std::stop_token& stop, const MaintenanceReport& report) {
+  if (const auto compacted = Compact(); !compacted.ok()) return compacted.status();
+  if (IsTrainingDue(*state_.Take())) {
+    const absl::Time begin = absl::Now();
+    const auto trained = TrainLayout();
+    if (!trained.ok()) return trained.status();
+    const auto kind = *trained ? MaintenanceEvent::kTrained : MaintenanceEvent::kKept;
+    if (report) report(*this, {kind, layout().trained.trained_rows, absl::Now() - begin});
+  }
+  const absl::Time begin = absl::Now();
+  const LayoutInfo before = layout();
+  if (absl::Status status = Recode(stop); !status.ok()) return status;
+  const uint64_t stale = before.rows - before.coded_rows;
+  if (report && stale > 0) report(*this, {MaintenanceEvent::kRecoded, stale, absl::Now() - begin});
+  return absl::OkStatus();
+}
+
+uint64_t Collection::TrainingRows() const {
+  if (tuning_.training_rows != 0) return tuning_.training_rows;
+  return std::max<uint64_t>(kTrainingRows, 4 * uint64_t{config_.dimension});
+}
+
+bool Collection::IsTrainingDue(const CollectionState& state) const {
+  if (state.live_rows < TrainingRows()) return false;
+  std::lock_guard lock(layout_mutex_);
+  if (state.live_rows >= kRetrainGrowth * layout_.trained_rows) return true;
+  const uint64_t changed = state.sequence - layout_sequence_;
+  return changed > 0 && observed_.first_share >= 0 &&
+         observed_.late_share > kDriftFactor * std::max(observed_.first_share, kDriftLeastShare);
+}
+
+bool Collection::IsWorkDue(const CollectionState& state) const {
+  return IsTrainingDue(state) || !ChooseVictims(state).empty();
+}
+
+void Collection::GiveWay() const {
+  const absl::Time end = absl::Now() + kGiveWayFor;
+  while (workers_.active() > 0 && absl::Now() < end) absl::SleepFor(kGiveWayStep);
+}
+
+void Collection::Observe(const SearchStatistics& statistics, size_t queries, uint32_t k) const {
+  bool drifted = false;
+  {
+    std::lock_guard lock(layout_mutex_);
+    for (const SearchStatistics::LayoutUse& use : statistics.layouts) {
+      if (use.layout != layout_.layout.get()) continue;
+      Observed& seen = observed_;
+      seen.rows += use.rows;
+      for (size_t level = 0; level < use.passed.size(); ++level) {
+        seen.passed[level] += use.passed[level];
+      }
+      if (k > kDriftK) continue;
+      seen.window_searches += queries;
+      seen.window_rows += use.rows;
+      seen.window_passed += use.passed[0];
+      if (seen.window_searches < kDriftSearches || seen.window_rows == 0) continue;
+      const double share =
+          static_cast<double>(seen.window_passed) / static_cast<double>(seen.window_rows);
+      seen.window_searches = seen.window_rows = seen.window_passed = 0;
+      seen.late_share = share;
+      if (seen.first_share < 0) seen.first_share = share;
+      drifted = share > kDriftFactor * std::max(seen.first_share, kDriftLeastShare);
+    }
+    observed_.searches += queries;
+    observed_.bytes += statistics.bytes_read;
+  }
+  if (drifted) ReportWork();
+}
+
+LayoutInfo Collection::layout() const {
+  const Snapshot state = state_.Take();
+  LayoutInfo info;
+  std::lock_guard lock(layout_mutex_);
+  info.trained = layout_;
+  for (const CollectionState::Part& part : state->parts) {
+    const uint64_t rows = part.rows / kGroupRows * kGroupRows;
+    info.rows += rows;
+    if (part.codes->layout() == layout_.layout) info.coded_rows += rows;
+  }
+  info.searches = observed_.searches;
+  if (observed_.rows > 0) {
+    for (const uint64_t passed : observed_.passed) {
+      info.observed_passed.push_back(static_cast<double>(passed) /
+                                     static_cast<double>(observed_.rows));
+    }
+  }
+  if (observed_.searches > 0) {
+    info.observed_bytes =
+        static_cast<double>(observed_.bytes) / static_cast<double>(observed_.searches);
+  }
+  return info;
 }
 
 CollectionInfo Collection::info() const {
@@ -534,7 +808,7 @@ MemoryUse Collection::memory() const {
     const Segment::Bytes bytes = part.segment->bytes(part.rows);
     use.rows_bytes += bytes.rows;
     use.ids_bytes += bytes.ids;
-    use.codes_bytes += bytes.codes;
+    use.codes_bytes += part.codes->bytes(part.rows);
     use.overhead_bytes += bytes.overhead;
   }
   return use;

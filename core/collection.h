@@ -8,18 +8,21 @@
 #include <optional>
 #include <shared_mutex>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "core/engine.h"
 #include "core/id.h"
 #include "core/id_index.h"
 #include "core/metric.h"
 #include "core/scan.h"
 #include "core/snapshot.h"
+#include "core/trainer.h"
 
 namespace vexact {
 
@@ -30,9 +33,10 @@ inline constexpr uint32_t kMaxPageSize = 10'000;
 
 // For tests: sizes and engine settings that are otherwise chosen by the collection.
 struct CollectionTuning {
-  uint32_t first_width = 0;   // dimensions in the codes' first slab; all of them
-  uint32_t segment_rows = 0;  // rows of every segment; by size
-  ScanTuning scan;
+  std::shared_ptr<const Layout> layout = nullptr;  // of the first rows; the identity
+  uint32_t segment_rows = 0;                       // rows of every segment; by size
+  uint32_t training_rows = 0;  // rows at which a layout is trained; by dimension
+  ScanTuning scan = {};
 };
 
 struct CollectionConfig {
@@ -73,7 +77,8 @@ struct SearchResult {
   // Keeps the rows that the hits refer to.
   Snapshot snapshot;
   Metric metric = Metric::kCosine;
-  uint64_t rows_compared = 0;
+  uint64_t rows_compared = 0;  // live rows
+  SearchStatistics statistics;
   // One per query, in the order of the queries; each nearest first, equal scores by ascending id.
   std::vector<std::vector<ScoredRow>> hits;
 };
@@ -90,6 +95,34 @@ struct NormStatistics {
   double min = 0, mean = 0, max = 0;
   uint64_t unit_rows = 0, zero_rows = 0;
 };
+
+// The layout of new rows, and what it does. Shares by level are of the coded rows that a query
+// meets, those that level's slab does not rule out.
+struct LayoutInfo {
+  TrainedLayout trained;
+  uint64_t rows = 0;        // in whole groups of codes
+  uint64_t coded_rows = 0;  // of these, coded under this layout; the others still wait for it
+  // Since the layout came into use, of the scan engine.
+  uint64_t searches = 0;  // queries
+  std::vector<double> observed_passed;
+  double observed_bytes = 0;  // per query
+};
+
+// What maintenance did, for a log.
+struct MaintenanceEvent {
+  enum Kind {
+    kTrained,  // a layout was trained and is that of new rows
+    kKept,     // a layout was trained and the one in use stays
+    kRecoded,  // every row is coded under the layout of new rows
+  };
+  Kind kind;
+  uint64_t rows;  // trained on, or coded anew
+  absl::Duration time;
+};
+
+class Collection;
+// Called from the thread that maintains.
+using MaintenanceReport = std::function<void(const Collection&, const MaintenanceEvent&)>;
 
 struct CollectionInfo {
   CollectionConfig config;  // with the metric of now
@@ -120,10 +153,10 @@ class Collection {
   static absl::Status Validate(const CollectionConfig& config);
 
   // REQUIRES: Validate(config) is OK. `workers` must outlive the collection; `name` is used in
-  // messages. `on_garbage` is called after a write that gave Compact something to do, from the
-  // writer's thread; it must be quick.
+  // messages. `on_work` is called when a write or a search found something for Maintain to do, from
+  // its thread; it must be quick.
   Collection(std::string name, const CollectionConfig& config, Workers& workers,
-             std::function<void()> on_garbage = nullptr, const CollectionTuning& tuning = {});
+             std::function<void()> on_work = nullptr, const CollectionTuning& tuning = {});
   ~Collection();
 
   const std::string& name() const { return name_; }
@@ -159,7 +192,25 @@ class Collection {
   // rows that were given up. RESOURCE_EXHAUSTED when memory for a new segment cannot be had.
   absl::StatusOr<uint64_t> Compact();
 
+  // Trains a layout on the rows of now and makes it that of new rows, if it promises at least a
+  // tenth less than the one in use. Returns whether it did. FAILED_PRECONDITION below one group of
+  // rows.
+  absl::StatusOr<bool> TrainLayout();
+
+  // Makes `layout` that of new rows, as it is. REQUIRES: its dimension is the collection's.
+  void SetLayout(TrainedLayout layout);
+
+  // Codes all rows under the layout of new rows, segment by segment, while searches and writes go
+  // on. Needs memory for one segment's codes at a time. CANCELLED by `stop`: what is done is kept.
+  absl::Status Recode(const std::stop_token& stop = {});
+
+  // Whatever of the three is due: the layout is trained when there are enough rows, again after
+  // fourfold growth or when much of the data has changed and more rows than before pass the first
+  // slab. Gives way to searches. For the background.
+  absl::Status Maintain(const std::stop_token& stop = {}, const MaintenanceReport& report = {});
+
   CollectionInfo info() const;
+  LayoutInfo layout() const;
   // One pass over a number per row.
   NormStatistics Norms() const;
   MemoryUse memory() const;
@@ -186,24 +237,42 @@ class Collection {
 
   uint32_t FullSegmentRows() const;
   uint32_t NextSegmentRows(uint64_t rows) const;
-  Layout NewLayout() const;
+  const Kernel& kernel() const;
+  absl::StatusOr<CollectionState::Part> NewPart(std::shared_ptr<const Layout> layout,
+                                                uint32_t rows) const;
+  std::shared_ptr<const Layout> CurrentLayout() const;
+
+  absl::StatusOr<TrainingSample> Sample(const CollectionState& state) const;
+  uint64_t TrainingRows() const;
+  bool IsTrainingDue(const CollectionState& state) const;
+  bool IsWorkDue(const CollectionState& state) const;
+  // Codes the rows of one part that is coded under another layout than `layout`; false when there
+  // is none.
+  absl::StatusOr<bool> RecodeOne(const std::shared_ptr<const Layout>& layout,
+                                 const std::stop_token& stop);
+  // Puts `codes`, which know the first `coded` rows, in the place of those of `segment`.
+  void PublishCodes(const Segment* segment, std::shared_ptr<SegmentCodes> codes, uint32_t coded);
+  // Lets searches go first, for a little while.
+  void GiveWay() const;
+  void Observe(const SearchStatistics& statistics, size_t queries, uint32_t k) const;
   // The positions of the parts that are worth joining into one new segment; empty when there is no
   // garbage to give up.
   std::vector<size_t> ChooseVictims(const CollectionState& state) const;
-  // Replaces `victims` by `segment`, whose row i was copied from sources[i]; returns the dead rows
+  // Replaces `victims` by `part`, whose row i was copied from sources[i]; returns the dead rows
   // given up.
   uint64_t PublishCompaction(const std::vector<std::shared_ptr<Segment>>& victims,
                              const std::vector<RowLocation>& sources,
-                             std::shared_ptr<Segment> segment) noexcept;
-  void ReportGarbage() const;
+                             CollectionState::Part part) noexcept;
+  void ReportWork() const;
 
   const std::string name_;
   const CollectionConfig config_;  // as created; the metric of now is in the state
   // Writers hold it from validation to publication.
   std::mutex write_mutex_;
-  // One compaction at a time; taken before write_mutex_.
-  std::mutex compact_mutex_;
-  const std::function<void()> on_garbage_;
+  // One compaction, training or recoding at a time; taken before write_mutex_.
+  std::mutex maintain_mutex_;
+  Workers& workers_;
+  const std::function<void()> on_work_;
   const CollectionTuning tuning_;
   Published<CollectionState> state_;
   // Id to live row. Guarded by index_mutex_, which a writer holds exclusively only while it changes
@@ -211,6 +280,20 @@ class Collection {
   // Searches by vector never take it.
   mutable std::shared_mutex index_mutex_;
   IdIndex index_;
+  // The layout of new rows and what searches saw of it; taken last of all mutexes.
+  mutable std::mutex layout_mutex_;
+  TrainedLayout layout_;
+  struct Observed {
+    uint64_t searches = 0, rows = 0, bytes = 0;
+    std::vector<uint64_t> passed;
+    // The share of rows that passed the first slab, of searches for up to kDriftK neighbours: first
+    // and of late, kDriftSearches of each.
+    uint64_t window_searches = 0, window_rows = 0, window_passed = 0;
+    double first_share = -1;
+    double late_share = -1;
+  };
+  mutable Observed observed_;
+  uint64_t layout_sequence_ = 0;  // when the layout came into use
   std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];
 };
 

@@ -1,6 +1,28 @@
 #include "core/engine.h"
 
+#include <algorithm>
+
 namespace vexact {
+
+SearchStatistics& SearchStatistics::operator+=(const SearchStatistics& other) {
+  rows_refined += other.rows_refined;
+  rows_rescored += other.rows_rescored;
+  bytes_read += other.bytes_read;
+  for (const LayoutUse& use : other.layouts) {
+    const auto known = std::find_if(layouts.begin(), layouts.end(), [&](const LayoutUse& mine) {
+      return mine.layout == use.layout;
+    });
+    if (known == layouts.end()) {
+      layouts.push_back(use);
+      continue;
+    }
+    known->rows += use.rows;
+    for (size_t level = 0; level < use.passed.size(); ++level) {
+      known->passed[level] += use.passed[level];
+    }
+  }
+  return *this;
+}
 
 std::string_view Name(EngineKind kind) {
   switch (kind) {

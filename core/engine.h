@@ -37,6 +37,29 @@ struct EngineQuery {
   RowRef excluded;                // a row that is not to be found; none when its segment is null
 };
 
+// What a search read, over all of its queries.
+struct SearchStatistics {
+  // What one layout's slabs let through.
+  struct LayoutUse {
+    const Layout* layout = nullptr;  // kept by the state that was searched
+    uint64_t rows = 0;               // coded rows, counted once for each query
+    std::vector<uint64_t> passed;    // by level: those that its slab did not rule out
+  };
+
+  uint64_t rows_refined = 0;   // rows whose later slabs were read
+  uint64_t rows_rescored = 0;  // rows that were scored with the reference score
+  // Codes, rows and the layouts' bases; codes that queries share are counted once.
+  uint64_t bytes_read = 0;
+  std::vector<LayoutUse> layouts;
+
+  SearchStatistics& operator+=(const SearchStatistics& other);
+};
+
+struct EngineAnswer {
+  std::vector<std::vector<ScoredRow>> hits;
+  SearchStatistics statistics;
+};
+
 // One engine of one collection.
 //
 // Thread safety: Search may be called from any number of threads at once.
@@ -47,9 +70,9 @@ class Engine {
   // The first k live rows of `state` in AnswerOrder for each query, or all of them when there are
   // fewer: one vector per query, in the order of the queries. REQUIRES: under kCosine neither a
   // query nor a live row is zero.
-  virtual absl::StatusOr<std::vector<std::vector<ScoredRow>>> Search(
-      const CollectionState& state, Metric metric, std::span<const EngineQuery> queries, size_t k,
-      const Interrupt& interrupt) = 0;
+  virtual absl::StatusOr<EngineAnswer> Search(const CollectionState& state, Metric metric,
+                                              std::span<const EngineQuery> queries, size_t k,
+                                              const Interrupt& interrupt) = 0;
 };
 
 // `workers` must outlive the engine.

@@ -107,11 +107,9 @@ class FaissEngine : public Engine {
   explicit FaissEngine(Workers& workers)
       : workers_(workers), reference_(MakeReferenceEngine(workers)) {}
 
-  absl::StatusOr<std::vector<std::vector<ScoredRow>>> Search(const CollectionState& state,
-                                                             Metric metric,
-                                                             std::span<const EngineQuery> queries,
-                                                             size_t k,
-                                                             const Interrupt& interrupt) override {
+  absl::StatusOr<EngineAnswer> Search(const CollectionState& state, Metric metric,
+                                      std::span<const EngineQuery> queries, size_t k,
+                                      const Interrupt& interrupt) override {
     try {
       return SearchFlat(state, metric, queries, k, interrupt);
     } catch (const std::exception& error) {
@@ -120,19 +118,25 @@ class FaissEngine : public Engine {
   }
 
  private:
-  absl::StatusOr<std::vector<std::vector<ScoredRow>>> SearchFlat(
-      const CollectionState& state, Metric metric, std::span<const EngineQuery> queries, size_t k,
-      const Interrupt& interrupt) {
-    if (state.live_rows == 0) return std::vector<std::vector<ScoredRow>>(queries.size());
+  absl::StatusOr<EngineAnswer> SearchFlat(const CollectionState& state, Metric metric,
+                                          std::span<const EngineQuery> queries, size_t k,
+                                          const Interrupt& interrupt) {
+    EngineAnswer answer;
+    std::vector<std::vector<ScoredRow>>& answers = answer.hits;
+    answers.resize(queries.size());
+    if (state.live_rows == 0) return answer;
     const auto candidates = FindCandidates(state, metric, queries, k, interrupt);
     if (!candidates.ok()) return candidates.status();
-    std::vector<std::vector<ScoredRow>> answers(queries.size());
+    const uint64_t row_bytes = sizeof(float) * queries.front().vector.size();
+    answer.statistics.bytes_read = state.live_rows * row_bytes;  // its own copy, once
     for (size_t q = 0; q < queries.size(); ++q) {
       const size_t excluded = queries[q].excluded.segment != nullptr ? 1 : 0;
       const size_t expected = std::min<size_t>(k, state.live_rows - excluded);
       TopK top(metric, k);
       for (const RowRef& row : (*candidates)[q]) {
         if (row == queries[q].excluded) continue;
+        ++answer.statistics.rows_rescored;
+        answer.statistics.bytes_read += row_bytes;
         top.Offer(
             {ReferenceScore(metric, queries[q].vector, queries[q].dot, row.vector(), row.dot()),
              row});
@@ -143,9 +147,10 @@ class FaissEngine : public Engine {
       // be wrong.
       auto exact = reference_->Search(state, metric, queries.subspan(q, 1), k, interrupt);
       if (!exact.ok()) return exact.status();
-      answers[q] = std::move(exact->front());
+      answers[q] = std::move(exact->hits.front());
+      answer.statistics += exact->statistics;
     }
-    return answers;
+    return answer;
   }
 
   // For each query, the rows that are worth rescoring.

@@ -1,36 +1,120 @@
-// How a row's dimensions are divided into slabs.
+// How rows are turned and divided before they are coded.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
 
 #include "core/kernel/kernel.h"
 
 namespace vexact {
 
-// The first slab holds the first dimensions of every row, interleaved in groups of kGroupRows rows;
-// each later slab holds the next kSlabWidth dimensions, row by row. Level l of a search has read
-// slabs 0 to l. Dimensions are those of the rows as they are: the layout's rotation is the
-// identity.
+// A row x becomes x - center, and that its coordinates along the basis. The first slab holds the
+// first coordinates of every row as bytes, interleaved in groups of kGroupRows rows; each later
+// slab holds kSlabWidth more, row by row. A sketch says the coordinates of the first slab in four
+// bits each: a query that is alone reads it first, in half the time. Level 0 of a search has read
+// the sketch or the first slab, level l later slab l as well.
+//
+// The basis is one of
+//   none     the coordinates are the components,
+//   whole    `dimension` orthonormal vectors (nearly: `defect` says how nearly),
+//   leading  fewer than that: then the first slab holds coordinates along them and the later slabs
+//            hold the components, all of them.
+//
+// Immutable once it is in use: segments and searches share it.
 struct Layout {
   uint32_t dimension = 0;
-  uint32_t first_width = 0;  // dimensions in the first slab, 1 to dimension
+  uint32_t first_width = 0;  // coordinates in the first slab; a multiple of 8 where it has a sketch
 
-  bool operator==(const Layout&) const = default;
+  std::vector<float> center = {};  // `dimension` components, or none for 0
+  double center_norm = 0;
 
-  static Layout Whole(uint32_t dimension) { return {dimension, dimension}; }
+  struct alignas(64) BasisLine {
+    float lane[16];
+  };
+  uint32_t basis_rows = 0;            // 0 for none
+  std::vector<BasisLine> basis = {};  // in panels, as Kernel::project reads it
+  // >= |B B^T - I| in the Frobenius norm, B the basis: the defect of its orthonormality.
+  double defect = 0;
+  // >= |y - B z| / |z|, where y are the coordinates that were computed for z = x - center and z may
+  // have been rounded to float32.
+  double projection_error = 0;
 
-  // Bytes of a row in the first slab; the codes beyond first_width are 0.
-  size_t first_bytes() const {
+  // The sketch's coordinate j is coded in units of weights[j]; none without a sketch.
+  std::vector<float> weights = {};
+  // |x - center| <= sketch_reach * scale for every row of the sketch: scales are chosen so.
+  float sketch_reach = 0;
+
+  // Rows farther than this from the center are not coded.
+  double longest = std::numeric_limits<double>::infinity();
+
+  static std::shared_ptr<const Layout> Identity(uint32_t dimension, uint32_t first_width) {
+    auto layout = std::make_shared<Layout>();
+    layout->dimension = dimension;
+    layout->first_width = first_width;
+    return layout;
+  }
+  static std::shared_ptr<const Layout> Identity(uint32_t dimension) {
+    return Identity(dimension, dimension);
+  }
+
+  // A bound for projection_error: Kernel::project adds ProjectError(d) roundings of what a basis
+  // vector's and z's components make, |b_i| |z| at most for each of basis_rows coordinates.
+  double ProjectionBound() const {
+    const double rounding = 1.01 * ProjectError(dimension) * 0x1p-24;
+    if (has_basis()) return rounding * std::sqrt(basis_rows * (1 + defect));
+    return center.empty() ? 0 : 0x1p-23;  // only z is rounded
+  }
+
+  bool has_sketch() const { return !weights.empty(); }
+  bool has_basis() const { return basis_rows > 0; }
+  // The later slabs hold components, whatever the first one holds.
+  bool leading() const { return has_basis() && basis_rows < dimension; }
+  size_t panels() const { return (basis_rows + kPanelRows - 1) / kPanelRows; }
+  size_t basis_bytes() const { return basis.size() * sizeof(BasisLine); }
+  const float* basis_data() const { return basis.empty() ? nullptr : basis.front().lane; }
+  float basis_at(size_t row, size_t j) const {
+    const size_t line = (row / kPanelRows * dimension + j) * (kPanelRows / 16);
+    return basis[line + row % kPanelRows / 16].lane[row % 16];
+  }
+  float& basis_at(size_t row, size_t j) {
+    const size_t line = (row / kPanelRows * dimension + j) * (kPanelRows / 16);
+    return basis[line + row % kPanelRows / 16].lane[row % 16];
+  }
+
+  // |x - center| <= byte_reach() * scale for every row of bytes: scales are chosen so. A row may be
+  // up to three times as flat as one of normal components before that makes its codes coarser.
+  float byte_reach() const { return 48 * std::sqrt(static_cast<float>(dimension)); }
+  // The norm of what the sketch's codes stand for, counted in weights, is at most sketch_spread() *
+  // scale: a scale is at least 0.3 of the root mean square of what it codes.
+  double sketch_spread() const { return std::sqrt(static_cast<double>(first_width)) / 0.2999; }
+
+  // The first slab's width with the zeros that fill its last step.
+  size_t padded_width() const {
     return (first_width + kFirstSlabStep - 1) / kFirstSlabStep * kFirstSlabStep;
   }
-  size_t later_slabs() const { return (dimension - first_width + kSlabWidth - 1) / kSlabWidth; }
-  size_t levels() const { return 1 + later_slabs(); }
+  size_t first_bytes() const { return padded_width(); }
+  size_t sketch_bytes() const { return has_sketch() ? first_width / 2 : 0; }
 
-  // Dimensions that level l has read: slab l is [level_end(l - 1), level_end(l)).
-  size_t level_end(size_t level) const {
-    return std::min<size_t>(dimension, first_width + level * kSlabWidth);
+  // What reading a row's first slab, or its sketch, reads, with the numbers beside it that every
+  // metric needs.
+  size_t first_row_bytes() const { return first_bytes() + (later_slabs() > 0 ? 6 : 4); }
+  size_t alone_row_bytes() const {
+    return has_sketch() ? sketch_bytes() + (later_slabs() > 0 ? 6 : 4) : first_row_bytes();
+  }
+
+  // The first coordinate of the later slabs.
+  size_t later_begin() const { return leading() ? 0 : first_width; }
+  size_t later_slabs() const { return (dimension - later_begin() + kSlabWidth - 1) / kSlabWidth; }
+  size_t levels() const { return 1 + later_slabs(); }
+  // Later slab l - 1 holds the coordinates [slab_begin(l), slab_end(l)), l >= 1.
+  size_t slab_begin(size_t level) const { return later_begin() + (level - 1) * kSlabWidth; }
+  size_t slab_end(size_t level) const {
+    return std::min<size_t>(dimension, slab_begin(level) + kSlabWidth);
   }
 };
 

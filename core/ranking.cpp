@@ -1,87 +1,141 @@
 #include "core/ranking.h"
 
-#include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace vexact {
 namespace {
 
-// L2 only. The reference score's relative error is at most (d / 16 + 6) 2^-52 <= 2^-39; |q - x|^2
-// <= 2 |q|^2 + 2 |x|^2. In rank, which halves, that is 2^-39 |q|^2 2^-a, and as much of |x|^2,
-// which kSquareMargin covers.
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The reference score of L2 is off by at most (d / 16 + 6) 2^-53 < 2^-40 of itself.
 constexpr double kScoreMargin = 0x1p-36;
-// The stored norm is at most 2^-22 above |x|, its square 2^-21; the filter's three float32
-// roundings need 2^-22.
+// A norm is rounded to float32, its square by 2^-23; the filter's float32 steps need 2^-21. The
+// square counts against a row, so that less of it is an upper bound.
 constexpr double kSquareMargin = 0x1p-19;
 // A threshold that enters a float32 sum is lowered by more than the sum's rounding.
 constexpr double kThresholdMargin = 0x1p-20;
+// Float64 sums of up to 65,536 products: <q, center>, |p|^2, and the reference score's part that
+// the rows' scales do not cover.
+constexpr double kSlack = 0x1p-38;
+// Below this part of what it is the sum of, |center| + norm says nothing of |x|.
+constexpr double kLeastNormShare = 0x1p-20;
 
 }  // namespace
 
-Ranking::Ranking(Metric metric, const EncodedQuery& query, Term left_out)
+Ranking::Ranking(Metric metric, const EncodedQuery& query, const Layout& layout, Term left_out)
     : metric_(metric),
-      query_norm_(query.norm),
-      query_dot_(query.dot),
-      scale_(std::ldexp(1.0, -query.exponent)),
-      square_margin_(left_out == Term::kSquareRounding ? 0 : kSquareMargin),
-      threshold_margin_(left_out == Term::kSquareRounding ? 0 : kThresholdMargin),
-      l2_slack_(kScoreMargin * query.dot * scale_) {}
+      query_(query),
+      center_norm_(layout.center_norm),
+      unit_(std::ldexp(1.0, query.exponent)) {
+  const bool rounded = left_out != Term::kSquareRounding;
+  if (metric == Metric::kL2) {
+    alpha_ = layout.center.empty() ? 0 : 1 / unit_;
+    gamma_ = -(rounded ? 1 - kSquareMargin : 1) / 2 / unit_;
+    constant_ = -query.coded_norm * query.coded_norm / 2 / unit_;
+    slack_ = kSlack * std::abs(constant_);
+  } else {
+    alpha_ = query.lambda / unit_;
+    beta_ = query.lambda * center_norm_ / unit_;
+    constant_ = query.center_product / unit_;
+    slack_ = kSlack * query.norm * center_norm_ / unit_;
+  }
+}
 
-double Ranking::Upper(double estimate, double radius, double norm) const {
-  switch (metric_) {
+double Ranking::Upper(double estimate, double radius, double norm, double bend) const {
+  if (!query_.usable) return kInfinity;
+  const double value = estimate + Bias(norm, bend) + constant_;
+  const double upper = (value + radius + slack_) * unit_;
+  if (metric_ != Metric::kCosine) return upper;
+  const double length = center_norm_ + norm;
+  if (!(length > kLeastNormShare * center_norm_)) return kInfinity;
+  return upper / length;
+}
+
+double Ranking::Needed(double rank, double norm, double bend) const {
+  if (!query_.usable || rank == -kInfinity) return -kInfinity;
+  double needed = rank / unit_;
+  if (metric_ == Metric::kCosine) {
+    const double length = center_norm_ + norm;
+    if (!(length > kLeastNormShare * center_norm_)) return -kInfinity;
+    needed *= length;
+  }
+  return needed - Bias(norm, bend) - constant_ - slack_;
+}
+
+double Ranking::FromScore(Metric metric, const EncodedQuery& query, double score) {
+  switch (metric) {
     case Metric::kInnerProduct:
-      return estimate + radius;
+      return score;
     case Metric::kCosine:
-      return (estimate + radius) / norm;
+      return score * query.norm;
     case Metric::kL2:
-      return estimate + radius - norm * norm * scale_ / 2 * (1 - square_margin_) + l2_slack_;
+      return -score / 2 * (1 + kScoreMargin);
   }
   return 0;
 }
 
-double Ranking::Lower(double estimate, double radius, double norm) const {
-  switch (metric_) {
-    case Metric::kInnerProduct:
-      return estimate - radius;
-    case Metric::kCosine:
-      // No rank is below -|q'|. The clamp also bounds the threshold, as the filter's proof asks
-      // for.
-      return std::max((estimate - radius) / norm, -query_norm_ * (1 + kThresholdMargin));
-    case Metric::kL2:
-      return estimate - radius - norm * norm * scale_ / 2 * (1 + square_margin_) - l2_slack_;
+const EncodedQuery::Factors& Ranking::Factors(Reading reading) const {
+  switch (reading) {
+    case Reading::kAllDigits:
+      return query_.factors[0];
+    case Reading::kHighDigits:
+      return query_.coarse;
+    case Reading::kSketch:
+      break;
   }
-  return 0;
+  return query_.by_sketch;
 }
 
-double Ranking::FromScore(double score) const {
-  switch (metric_) {
-    case Metric::kInnerProduct:
-      return score * scale_;
-    case Metric::kCosine:
-      // Rounds by 2^-52 of |q'|, which is within the margin of every bound it is compared with.
-      return score * query_norm_;
-    case Metric::kL2:
-      return ((query_dot_ - score) / 2 - kScoreMargin * (query_dot_ + score)) * scale_;
+float Ranking::Scale(Reading reading) const {
+  switch (reading) {
+    case Reading::kAllDigits:
+      return query_.first_scale;
+    case Reading::kHighDigits:
+      return 128 * query_.first_scale;
+    case Reading::kSketch:
+      break;
   }
-  return 0;
+  return query_.sketch_scale;
 }
 
-void Ranking::SetThreshold(double rank, FilterInput& input) const {
-  input.threshold = 0;
-  input.norm_threshold = 0;
-  input.square_threshold = 0;
-  switch (metric_) {
-    case Metric::kInnerProduct:
-      input.threshold = RoundDown(rank);
-      break;
-    case Metric::kCosine:
-      input.norm_threshold = RoundDown(rank);
-      break;
-    case Metric::kL2:
-      input.threshold = RoundDown(rank - threshold_margin_ * std::abs(rank) - l2_slack_);
-      input.square_threshold = RoundDown(scale_ / 2 * (1 - 2 * square_margin_));
-      break;
+QueryTerms Ranking::Terms(double rank, Reading reading) const {
+  return TermsFor(rank, Scale(reading), Factors(reading));
+}
+
+QueryTerms Ranking::EstimateTerms(double rank, Reading reading) const {
+  return TermsFor(rank, Scale(reading), {});
+}
+
+QueryTerms Ranking::BoundTerms(Reading reading) const {
+  QueryTerms terms = Terms(-kInfinity, reading);
+  terms.threshold = 0;
+  return terms;
+}
+
+Ranking::Selection Ranking::Select(double rank) const {
+  const QueryTerms terms = TermsFor(rank, 0, {});
+  return {metric_ == Metric::kCosine ? terms.norm - static_cast<float>(beta_) : 0, terms.threshold};
+}
+
+QueryTerms Ranking::TermsFor(double rank, float scale, const EncodedQuery::Factors& factors) const {
+  QueryTerms terms{.scale = scale,
+                   .constant = factors.constant,
+                   .error = factors.error,
+                   .tail = factors.tail,
+                   .bend = static_cast<float>(alpha_),
+                   .norm = static_cast<float>(beta_),
+                   .square = static_cast<float>(gamma_),
+                   .threshold = -std::numeric_limits<float>::infinity()};
+  if (!query_.usable || rank == -kInfinity) return terms;
+  double threshold = rank / unit_ - constant_;
+  if (metric_ == Metric::kCosine) {
+    // rank (|center| + norm), its first part with the threshold.
+    threshold = rank / unit_ * center_norm_ - constant_;
+    terms.norm = static_cast<float>(beta_ - rank / unit_);
   }
+  terms.threshold = RoundDown(threshold - kThresholdMargin * std::abs(threshold) - slack_);
+  return terms;
 }
 
 }  // namespace vexact

@@ -1,5 +1,5 @@
-// One order for all metrics: the rank of a row for a query, larger is nearer, and its relation to
-// the reference score.
+// One order for all metrics and layouts: the rank of a row for a query, larger is nearer, and its
+// relation to the reference score.
 #pragma once
 
 #include "core/code.h"
@@ -7,39 +7,74 @@
 
 namespace vexact {
 
-// With q scaled as in EncodedQuery (q' = q 2^-a) and x a row, the rank is
-//     inner product   <q', x>
-//     cosine          <q', x> / |x|                  = score |q'|
-//     l2              <q', x> - |x|^2 2^-a / 2       = (|q|^2 - score) 2^-a / 2
-// so that one pass of estimates of <q', x> serves all three. Ranks are held in float64; whatever is
-// derived from a bound is rounded outward, the error of the reference score included: when
-// Upper(row) < FromScore(s), the row's reference score is worse than s.
+// What a first bound is made of: the bytes on all digits of the query, the bytes on its high digits
+// alone, or the sketch.
+enum class Reading { kAllDigits, kHighDigits, kSketch };
+
+// The rank of a row x for a query q is
+//     inner product   <q, x>          = score
+//     cosine          <q, x> / |x|    = score |q|
+//     l2              -|q - x|^2 / 2  = -score / 2
+// and in the numbers of a layout, with z = x - center, p = q - lambda center, and with norm = |x| -
+// |center| and bend = norm^2 / 2 - |z|^2 / 2 as code.h keeps them,
+//     <q, x>         = <p, z> + lambda bend + lambda |center| norm + <q, center>
+//     -|q - x|^2 / 2 = <p, z> + bend - norm^2 / 2 - |p|^2 / 2
+// so that one pass of estimates of <p, z> serves all three. Whatever is derived from a bound is
+// rounded outward, the error of the reference score included: when Upper(row) < FromScore(s), the
+// row's reference score is worse than s.
 //
-// REQUIRES: the query outlives it; under kCosine it is not zero. Thread safety: const.
+// REQUIRES: the query outlives it and was encoded for the metric; under kCosine it is not zero.
+// Thread safety: const.
 class Ranking {
  public:
-  Ranking(Metric metric, const EncodedQuery& query, Term left_out = Term::kNone);
+  Ranking(Metric metric, const EncodedQuery& query, const Layout& layout,
+          Term left_out = Term::kNone);
 
-  // Bounds on the rank of a row of norm `norm` (as stored, rounded up) whose estimate of <q', x> is
-  // off by at most `radius`.
-  double Upper(double estimate, double radius, double norm) const;
-  double Lower(double estimate, double radius, double norm) const;
+  // Whether the row's norm and bend count.
+  bool needs_norm() const { return beta_ != 0 || gamma_ != 0 || metric_ == Metric::kCosine; }
+  bool needs_bend() const { return alpha_ != 0; }
+
+  // A bound on the rank of a row whose estimate of <p, z> (of the scaled query) is off by at most
+  // `radius`; `norm` and `bend` as stored, bend 0 without a center.
+  double Upper(double estimate, double radius, double norm, double bend) const;
+
+  // What estimate + radius must reach for Upper to reach `rank`.
+  double Needed(double rank, double norm, double bend) const;
+  // What norm and bend add to the estimate.
+  double Bias(double norm, double bend) const {
+    return alpha_ * bend + (beta_ + gamma_ * norm) * norm;
+  }
 
   // A lower bound on the rank of every row whose reference score is `score` or nearer.
-  double FromScore(double score) const;
+  static double FromScore(Metric metric, const EncodedQuery& query, double score);
 
-  // Sets the filter's three threshold numbers so that every row whose upper bound reaches `rank`
-  // survives.
-  void SetThreshold(double rank, FilterInput& input) const;
+  // What the filter asks of a row whose upper bound is to reach `rank`.
+  QueryTerms Terms(double rank, Reading reading) const;
+  // The same of a row that would reach it if its estimate were right; no certificate.
+  QueryTerms EstimateTerms(double rank, Reading reading) const;
+  // Terms in two steps: bounds that do not depend on the rank, and what Kernel::select asks of
+  // them.
+  QueryTerms BoundTerms(Reading reading) const;
+  struct Selection {
+    float norm = 0;
+    float threshold = 0;
+  };
+  Selection Select(double rank) const;
+
+  // The certificate of level 0.
+  const EncodedQuery::Factors& Factors(Reading reading) const;
 
  private:
-  Metric metric_;
-  double query_norm_;  // |q'|
-  double query_dot_;   // |q|^2
-  double scale_;       // 2^-a
-  // L2 only: what |x|^2 and a threshold are widened by, relative to themselves, and the reference
-  // score's own error.
-  double square_margin_, threshold_margin_, l2_slack_;
+  QueryTerms TermsFor(double rank, float scale, const EncodedQuery::Factors& factors) const;
+  float Scale(Reading reading) const;
+
+  const Metric metric_;
+  const EncodedQuery& query_;
+  double center_norm_;
+  double unit_;  // 2^exponent: a rank of 1 in the scaled query is so much
+  // In units of the scaled query: <p, z> + alpha bend + (beta + gamma norm) norm + constant is the
+  // rank, times |x| for cosine, up to `slack`.
+  double alpha_ = 0, beta_ = 0, gamma_ = 0, constant_ = 0, slack_ = 0;
 };
 
 }  // namespace vexact

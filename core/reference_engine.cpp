@@ -44,18 +44,18 @@ class ReferenceEngine : public Engine {
  public:
   explicit ReferenceEngine(Workers& workers) : workers_(workers) {}
 
-  absl::StatusOr<std::vector<std::vector<ScoredRow>>> Search(const CollectionState& state,
-                                                             Metric metric,
-                                                             std::span<const EngineQuery> queries,
-                                                             size_t k,
-                                                             const Interrupt& interrupt) override {
+  absl::StatusOr<EngineAnswer> Search(const CollectionState& state, Metric metric,
+                                      std::span<const EngineQuery> queries, size_t k,
+                                      const Interrupt& interrupt) override {
     const std::vector<Block> blocks = Blocks(state);
     const size_t kept = std::min<size_t>(k, state.live_rows);
     const size_t heap_bytes = std::max<size_t>(1, kept) * sizeof(ScoredRow);
     const size_t group = std::clamp<size_t>(
         kHeapBytes / (heap_bytes * static_cast<size_t>(workers_.threads())), 1, 256);
-    std::vector<std::vector<ScoredRow>> answers;
+    EngineAnswer answer;
+    std::vector<std::vector<ScoredRow>>& answers = answer.hits;
     answers.reserve(queries.size());
+    answer.statistics.rows_rescored = state.live_rows * queries.size();
     while (answers.size() < queries.size()) {
       const auto some =
           queries.subspan(answers.size(), std::min(group, queries.size() - answers.size()));
@@ -64,8 +64,12 @@ class ReferenceEngine : public Engine {
           !status.ok()) {
         return status;
       }
+      for (const Block& block : blocks) {
+        answer.statistics.bytes_read +=
+            (block.end - block.begin) * sizeof(float) * block.segment->dimension();
+      }
     }
-    return answers;
+    return answer;
   }
 
  private:

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "core/kernel/kernel.h"
 
 namespace vexact {
 namespace {
@@ -56,15 +57,13 @@ Pages::~Pages() {
   if (mapping_ != nullptr) munmap(mapping_, mapped_bytes_);
 }
 
-absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(const Layout& layout, uint32_t capacity) {
+absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(uint32_t dimension, uint32_t capacity) {
   const auto whole_groups =
       static_cast<uint32_t>((capacity + kGroupRows - 1) / kGroupRows * kGroupRows);
-  std::unique_ptr<Segment> segment(new Segment(layout, whole_groups));
+  std::unique_ptr<Segment> segment(new Segment(dimension, whole_groups));
   const std::pair<Pages*, size_t> columns[] = {
-      {&segment->rows_, sizeof(float) * layout.dimension},
-      {&segment->dots_, sizeof(double)},
-      {&segment->died_, sizeof(std::atomic<uint64_t>)},
-      {&segment->ids_, sizeof(uint64_t)},
+      {&segment->rows_, sizeof(float) * dimension},     {&segment->dots_, sizeof(double)},
+      {&segment->died_, sizeof(std::atomic<uint64_t>)}, {&segment->ids_, sizeof(uint64_t)},
       {&segment->id_forms_, sizeof(uint8_t)},
   };
   for (const auto& [column, row_bytes] : columns) {
@@ -72,31 +71,7 @@ absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(const Layout& layout, u
     if (!pages.ok()) return pages.status();
     *column = *std::move(pages);
   }
-  if (absl::Status status = segment->ReserveCodes(); !status.ok()) return status;
   return segment;
-}
-
-absl::Status Segment::ReserveCodes() {
-  absl::Status status;
-  const auto reserve = [&]<typename T>(T*& column, size_t row_bytes) {
-    if (!status.ok() || row_bytes == 0) return;
-    auto pages = Pages::Map(row_bytes * capacity_);
-    if (!pages.ok()) {
-      status = pages.status();
-      return;
-    }
-    column = pages->as<T>();
-    code_pages_.push_back(*std::move(pages));
-  };
-  const size_t later = codes_.layout.later_slabs();
-  reserve(codes_.first_slab, codes_.layout.first_bytes());
-  reserve(codes_.later_slabs, later * kSlabWidth);
-  reserve(codes_.scale, sizeof(float));
-  reserve(codes_.norm, sizeof(float));
-  reserve(codes_.error, sizeof(float));
-  reserve(codes_.tail, later > 0 ? sizeof(float) : 0);
-  reserve(codes_.later, later * sizeof(LevelBounds));
-  return status;
 }
 
 void Segment::Append(IdView id, std::span<const float> vector, double dot) {
@@ -110,15 +85,11 @@ void Segment::Append(IdView id, std::span<const float> vector, double dot) {
     id_forms_.as<uint8_t>()[size_] = 0;
   }
   ++size_;
-  if (size_ % kGroupRows == 0) {
-    const size_t first = size_ - kGroupRows;
-    EncodeGroup(codes_, first, rows_.as<float>() + first * dimension_, dots_.as<double>() + first);
-  }
 }
 
 void Segment::Truncate(uint32_t size) {
-  // Codes of a group that is cut are written anew when it is whole again. The bytes of text ids
-  // stay behind in their block: a refused write is rare, and the block is the segment's anyway.
+  // The bytes of text ids stay behind in their block: a refused write is rare, and the block is the
+  // segment's anyway.
   size_ = size;
 }
 
@@ -147,13 +118,8 @@ IdView Segment::id(uint32_t row) const {
 }
 
 Segment::Bytes Segment::bytes(uint32_t rows) const {
-  const Layout& layout = codes_.layout;
-  const size_t code_bytes = layout.first_bytes() +
-                            layout.later_slabs() * (kSlabWidth + sizeof(LevelBounds)) +
-                            sizeof(float) * (layout.later_slabs() > 0 ? 4 : 3);
   return {
       .rows = sizeof(float) * dimension_ * rows,
-      .codes = code_bytes * rows,
       .ids =
           (sizeof(uint64_t) + sizeof(uint8_t)) * rows + text_bytes_.load(std::memory_order_relaxed),
       .overhead = (sizeof(double) + sizeof(uint64_t)) * rows,

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "core/code.h"
 #include "core/id.h"
 
 namespace vexact {
@@ -36,23 +35,20 @@ class Pages {
   void* address_ = nullptr;  // the first usable byte of the mapping
 };
 
-// Rows of one dimension with their ids, their own dot products, their codes and their tombstones.
-// Rows are appended at the end and never change or move; a tombstone is the sequence number of the
-// write that ended the row. Codes are written for whole groups of kGroupRows rows, when a group's
-// last row is appended: the rows behind the last whole group have none yet.
+// Rows of one dimension with their ids, their own dot products and their tombstones. Rows are
+// appended at the end and never change or move; a tombstone is the sequence number of the write
+// that ended the row. Their codes are kept apart (segment_codes.h), because they can be replaced.
 //
 // Thread safety: one writer at a time appends and buries. Readers may read a row at the same time
 // once they have learned of it through something that the writer published after appending it
 // (collection.h); they see tombstones at any moment.
 class Segment {
  public:
-  // REQUIRES: layout.dimension and capacity >= 1. The capacity is rounded up to whole groups.
+  // REQUIRES: dimension and capacity >= 1. The capacity is rounded up to whole groups of codes.
   // RESOURCE_EXHAUSTED when memory cannot be reserved.
-  static absl::StatusOr<std::unique_ptr<Segment>> Create(const Layout& layout, uint32_t capacity);
+  static absl::StatusOr<std::unique_ptr<Segment>> Create(uint32_t dimension, uint32_t capacity);
 
   uint32_t dimension() const { return dimension_; }
-  // The codes of the whole groups; see above.
-  const CodeColumns& codes() const { return codes_; }
   uint32_t capacity() const { return capacity_; }
 
   // Writer: rows appended so far. Readers use the count of their snapshot instead.
@@ -90,31 +86,25 @@ class Segment {
   std::span<const float> vector(uint32_t row) const {
     return {rows_.as<float>() + size_t{row} * dimension_, dimension_};
   }
-  // Dot(vector, vector).
-  double dot(uint32_t row) const { return dots_.as<double>()[row]; }
+  // Dot(vector, vector); of consecutive rows, beside one another.
+  const double& dot(uint32_t row) const { return dots_.as<double>()[row]; }
   // Valid as long as the segment.
   IdView id(uint32_t row) const;
 
   // Bytes touched by the first `rows` rows (what ids of text form take beside their column is
   // counted whole).
   struct Bytes {
-    uint64_t rows = 0, codes = 0, ids = 0, overhead = 0;
+    uint64_t rows = 0, ids = 0, overhead = 0;
   };
   Bytes bytes(uint32_t rows) const;
 
  private:
-  Segment(const Layout& layout, uint32_t capacity)
-      : dimension_(layout.dimension),
-        capacity_(capacity),
-        codes_{.layout = layout, .capacity = capacity} {}
-  absl::Status ReserveCodes();
+  Segment(uint32_t dimension, uint32_t capacity) : dimension_(dimension), capacity_(capacity) {}
   const char* StoreText(std::string_view text);
 
   const uint32_t dimension_;
   const uint32_t capacity_;
   uint32_t size_ = 0;
-  CodeColumns codes_;  // views of code_pages_
-  std::vector<Pages> code_pages_;
   Pages rows_;  // float[capacity][dimension]
   Pages dots_;  // double[capacity]
   Pages died_;  // atomic<uint64_t>[capacity], 0 while the row lives

@@ -10,6 +10,7 @@
 #include "core/metric.h"
 #include "core/published.h"
 #include "core/segment.h"
+#include "core/segment_codes.h"
 
 namespace vexact {
 
@@ -18,6 +19,7 @@ namespace vexact {
 struct CollectionState {
   struct Part {
     std::shared_ptr<Segment> segment;
+    std::shared_ptr<SegmentCodes> codes;  // of the whole groups among `rows`
     uint32_t rows = 0;
   };
   std::vector<Part> parts = {};

@@ -1,90 +1,159 @@
 #include "core/workers.h"
 
-// oneTBB's library is not built for ThreadSanitizer, which would not see the order that it
-// establishes between threads. That build alone uses plain threads, so that what runs on them is
-// checked.
-#if defined(__SANITIZE_THREAD__)
-#define VEXACT_PLAIN_THREADS 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define VEXACT_PLAIN_THREADS 1
-#endif
-#endif
-
-#if defined(VEXACT_PLAIN_THREADS)
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <mutex>
 #include <thread>
 #include <vector>
-#else
-#include <oneapi/tbb/blocked_range.h>
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/info.h>
-#include <oneapi/tbb/parallel_for.h>
-#include <oneapi/tbb/partitioner.h>
-#include <oneapi/tbb/task_arena.h>
-
-#include <optional>
-#endif
 
 namespace vexact {
+namespace {
 
-#if defined(VEXACT_PLAIN_THREADS)
+// How long a thread looks for work before it sleeps: a few times what waking it takes. It yields
+// while it looks, so that it only uses time that nobody else wants.
+constexpr std::chrono::microseconds kLookFor(300);
 
-struct Workers::Impl {
-  explicit Impl(int) {}
-};
-
-void Workers::ForEach(size_t n, const std::function<void(int, size_t)>& body) {
-  std::atomic<size_t> next = 0;
-  const auto work = [&](int slot) {
-    // relaxed: it only hands out numbers; starting and joining the threads orders everything else.
-    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) body(slot, i);
-  };
-  std::vector<std::jthread> threads;
-  for (int slot = 1; slot < threads_ && static_cast<size_t>(slot) < n; ++slot) {
-    threads.emplace_back(work, slot);
-  }
-  work(0);
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
 }
 
-#else
+// Returns true as soon as `ready()`, false when it was not for kLookFor.
+template <typename Ready>
+bool LookFor(Ready ready) {
+  const auto end = std::chrono::steady_clock::now() + kLookFor;
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (ready()) return true;
+      Pause();
+    }
+    std::this_thread::yield();
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+}  // namespace
 
 struct Workers::Impl {
-  explicit Impl(int threads) : arena(threads) {
-    // oneTBB has as many threads as the machine has cores, unless it is told that more are wanted.
-    if (threads > tbb::info::default_concurrency()) {
-      more_threads.emplace(tbb::global_control::max_allowed_parallelism,
-                           static_cast<size_t>(threads));
+  // One call of ForEach; lives on its caller's stack until nobody works on it.
+  struct Call {
+    Call(size_t end, const std::function<void(int, size_t)>& work) : n(end), body(work) {}
+    const size_t n;
+    const std::function<void(int, size_t)>& body;
+    // relaxed: it only hands out numbers; `helpers` and the mutex order everything else.
+    std::atomic<size_t> next = 0;
+    // Threads besides the caller that may touch this call. Raised under the mutex while the call is
+    // listed, so that none joins once the caller has unlisted it.
+    std::atomic<int> helpers = 0;
+
+    bool RunOne(int slot) {
+      const size_t index = next.fetch_add(1, std::memory_order_relaxed);
+      if (index >= n) return false;
+      body(slot, index);
+      return true;
+    }
+  };
+
+  explicit Impl(int threads) {
+    for (int slot = 1; slot < threads; ++slot) {
+      pool.emplace_back([this, slot] { Work(slot); });
     }
   }
-  std::optional<tbb::global_control> more_threads;
-  tbb::task_arena arena;
+
+  ~Impl() {
+    stop.store(true, std::memory_order_relaxed);
+    Announce();
+    for (std::thread& thread : pool) thread.join();
+  }
+
+  // release: what was listed before is seen by whoever sees the new number.
+  void Announce() {
+    news.fetch_add(1, std::memory_order_release);
+    news.notify_all();
+  }
+
+  void Work(int slot) {
+    uint32_t seen = 0;
+    while (true) {
+      // acquire: pairs with Announce.
+      const auto is_new = [&] { return news.load(std::memory_order_acquire) != seen; };
+      if (!LookFor(is_new)) news.wait(seen, std::memory_order_acquire);
+      seen = news.load(std::memory_order_acquire);
+      if (stop.load(std::memory_order_relaxed)) return;
+      while (Call* call = Join()) {
+        // While there are other calls, one index each in turn.
+        bool more = call->RunOne(slot);
+        while (more && listed.load(std::memory_order_relaxed) == 1) more = call->RunOne(slot);
+        Leave(*call);
+      }
+    }
+  }
+
+  // The next listed call that has indices left, or null.
+  Call* Join() {
+    std::lock_guard lock(mutex);
+    for (size_t i = 0; i < calls.size(); ++i) {
+      Call* call = calls[turn++ % calls.size()];
+      if (call->next.load(std::memory_order_relaxed) >= call->n) continue;
+      call->helpers.fetch_add(1, std::memory_order_relaxed);  // ordered by the mutex
+      return call;
+    }
+    return nullptr;
+  }
+
+  static void Leave(Call& call) {
+    // release: what the bodies wrote, before the caller returns. The last access to the call, save
+    // the notification, which only uses its address.
+    if (call.helpers.fetch_sub(1, std::memory_order_release) == 1) call.helpers.notify_all();
+  }
+
+  void Run(Call& call) {
+    {
+      std::lock_guard lock(mutex);
+      calls.push_back(&call);
+      listed.store(calls.size(), std::memory_order_relaxed);
+    }
+    Announce();
+    while (call.RunOne(0)) {
+    }
+    {
+      std::lock_guard lock(mutex);
+      std::erase(calls, &call);
+      listed.store(calls.size(), std::memory_order_relaxed);
+    }
+    // acquire: pairs with Leave.
+    const auto alone = [&] { return call.helpers.load(std::memory_order_acquire) == 0; };
+    if (LookFor(alone)) return;
+    for (int helpers; (helpers = call.helpers.load(std::memory_order_acquire)) != 0;) {
+      call.helpers.wait(helpers, std::memory_order_acquire);
+    }
+  }
+
+  std::mutex mutex;
+  std::vector<Call*> calls;        // guarded by mutex
+  size_t turn = 0;                 // guarded by mutex
+  std::atomic<size_t> listed = 0;  // calls.size(): a hint
+  std::atomic<uint32_t> news = 0;  // raised whenever there may be work
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> pool;  // last: it uses the rest
 };
 
+Workers::Workers(int threads) : threads_(threads), impl_(std::make_unique<Impl>(threads)) {}
+Workers::~Workers() = default;
+
+int Workers::active() const {
+  return static_cast<int>(impl_->listed.load(std::memory_order_relaxed));
+}
+
 void Workers::ForEach(size_t n, const std::function<void(int, size_t)>& body) {
-  // An arena of one thread would have a second slot, for callers that find it busy.
   if (n == 1 || threads_ == 1) {
     for (size_t i = 0; i < n; ++i) body(0, i);
     return;
   }
-  impl_->arena.execute([&] {
-    // Isolated, so that a thread which waits for the end of this loop does not start on another
-    // caller's.
-    tbb::this_task_arena::isolate([&] {
-      tbb::parallel_for(
-          tbb::blocked_range<size_t>(0, n, 1),
-          [&](const tbb::blocked_range<size_t>& range) {
-            const int slot = tbb::this_task_arena::current_thread_index();
-            for (size_t i = range.begin(); i != range.end(); ++i) body(slot, i);
-          },
-          tbb::simple_partitioner());
-    });
-  });
+  Impl::Call call(n, body);
+  impl_->Run(call);
 }
-
-#endif
-
-Workers::Workers(int threads) : threads_(threads), impl_(std::make_unique<Impl>(threads)) {}
-Workers::~Workers() = default;
 
 }  // namespace vexact

@@ -9,17 +9,24 @@ namespace vexact {
 
 // Runs index ranges on a fixed number of threads, the caller being one of them.
 //
-// Thread safety: ForEach may be called from any number of threads at once; the threads are shared
-// fairly among them.
+// A thread that runs out of work looks for more for a little while before it sleeps, because
+// waking one costs as much as a small search.
+//
+// Thread safety: ForEach may be called from any number of threads at once; each call is worked on
+// by its caller, and the other threads are shared fairly among the calls, index by index.
 class Workers {
  public:
   // `threads` >= 1: how many indices of one call are worked on at the same time.
   explicit Workers(int threads);
+  // REQUIRES: no call is running.
   ~Workers();
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
 
   int threads() const { return threads_; }
+
+  // How many calls are running: a hint for work that can wait.
+  int active() const;
 
   // Calls body(slot, index) once for every index in [0, n), in no order, and returns when all have
   // returned. `slot` is in [0, threads()); no two calls run at the same time with the same slot, so

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/kernel/filter.h"
+#include "core/kernel/project.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -71,10 +72,14 @@ __m256i AddProducts8(__m256i sum, __m256i codes, __m256i digits) {
 
 struct Avx2 {
   static constexpr bool kSigned = false;
+  // Eight sums, a line, a query's digits and the ones that add pairs: 12 of 16 registers.
+  static constexpr size_t kTileQueries = 4;
+  static constexpr size_t kTileGroups = 1;
   struct Codes {
     __m256i low, high;
   };
   using Ints = Codes;
+  using Digits = __m256i;
   struct Floats {
     __m256 low, high;
   };
@@ -83,6 +88,19 @@ struct Avx2 {
     const auto* from = reinterpret_cast<const __m256i*>(line);
     return {_mm256_load_si256(from), _mm256_load_si256(from + 1)};
   }
+  static Codes LoadSketch(const uint8_t* line) { return LoadCodes(line); }
+  static Codes LowHalves(Codes codes) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(codes.low, mask), _mm256_and_si256(codes.high, mask)};
+  }
+  static Codes HighHalves(Codes codes) {
+    return LowHalves({_mm256_srli_epi16(codes.low, 4), _mm256_srli_epi16(codes.high, 4)});
+  }
+  static Digits LoadDigits(const int8_t* digits) {
+    int32_t four;
+    std::memcpy(&four, digits, sizeof(four));
+    return _mm256_set1_epi32(four);
+  }
   static void Prefetch(const uint8_t* line) { _mm_prefetch(line, _MM_HINT_T0); }
   static Ints SetInts(int32_t value) {
     return {_mm256_set1_epi32(value), _mm256_set1_epi32(value)};
@@ -90,20 +108,27 @@ struct Avx2 {
   static Ints AddInts(Ints a, Ints b) {
     return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
   }
-  static Ints AddProducts(Ints sum, Codes codes, const int8_t* digits) {
-    int32_t four;
-    std::memcpy(&four, digits, sizeof(four));
-    const __m256i d = _mm256_set1_epi32(four);
-    return {AddProducts8(sum.low, codes.low, d), AddProducts8(sum.high, codes.high, d)};
+  static Ints AddProducts(Ints sum, Codes codes, Digits digits) {
+    return {AddProducts8(sum.low, codes.low, digits), AddProducts8(sum.high, codes.high, digits)};
   }
   static Floats ToFloats(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
   static Floats SetFloats(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
   static Floats LoadFloats(const float* from) {
-    return {_mm256_load_ps(from), _mm256_load_ps(from + 8)};
+    return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)};
+  }
+  static Floats LoadHalves(const uint16_t* from) {
+    const auto widen = [](const uint16_t* halves) {
+      const __m128i eight = _mm_load_si128(reinterpret_cast<const __m128i*>(halves));
+      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
+    };
+    return {widen(from), widen(from + 8)};
   }
   static void StoreFloats(float* to, Floats a) {
-    _mm256_store_ps(to, a.low);
-    _mm256_store_ps(to + 8, a.high);
+    _mm256_storeu_ps(to, a.low);
+    _mm256_storeu_ps(to + 8, a.high);
+  }
+  static Floats AddFloats(Floats a, Floats b) {
+    return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
   }
   static Floats Multiply(Floats a, Floats b) {
     return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
@@ -111,9 +136,10 @@ struct Avx2 {
   static Floats MultiplyAdd(Floats a, Floats b, Floats c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
   }
-  static uint32_t NotLess(Floats a, Floats b) {
-    const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_NLT_UQ));
-    const int high = _mm256_movemask_ps(_mm256_cmp_ps(a.high, b.high, _CMP_NLT_UQ));
+  static uint32_t NotNegative(Floats a) {
+    const __m256 zero = _mm256_setzero_ps();
+    const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, zero, _CMP_NLT_UQ));
+    const int high = _mm256_movemask_ps(_mm256_cmp_ps(a.high, zero, _CMP_NLT_UQ));
     return static_cast<uint32_t>(low | high << 8);
   }
 };
@@ -125,14 +151,19 @@ int32_t SumInts(__m256i a) {
   return _mm_cvtsi128_si32(four);
 }
 
-SlabProducts Avx2SlabProducts(const uint8_t* codes, const int8_t* high, const int8_t* low) {
-  const Avx2::Codes c = Avx2::LoadCodes(codes);
-  const auto plane = [&](const int8_t* digits) {
-    const auto* from = reinterpret_cast<const __m256i*>(digits);
-    const __m256i first = AddProducts8(_mm256_setzero_si256(), c.low, _mm256_loadu_si256(from));
-    return SumInts(AddProducts8(first, c.high, _mm256_loadu_si256(from + 1)));
+SlabProducts Avx2SlabProducts(const uint8_t* codes, const int8_t* high, const int8_t* low,
+                              size_t slabs) {
+  __m256i high_sum = _mm256_setzero_si256();
+  __m256i low_sum = _mm256_setzero_si256();
+  const auto load = [](const auto* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   };
-  return {.high = plane(high), .low = plane(low)};
+  for (size_t j = 0; j < slabs * kSlabWidth; j += 32) {
+    const __m256i c = load(codes + j);
+    high_sum = AddProducts8(high_sum, c, load(high + j));
+    low_sum = AddProducts8(low_sum, c, load(low + j));
+  }
+  return {.high = SumInts(high_sum), .low = SumInts(low_sum)};
 }
 
 }  // namespace
@@ -142,6 +173,11 @@ const Kernel kAvx2Kernel = {.isa = "avx2",
                             .dot = Dot,
                             .squared_l2 = SquaredL2,
                             .filter = Filter<Avx2>,
+                            .bound = Bound<Avx2>,
+                            .select = Select<Avx2>,
+                            .filter_tile = FilterTile<Avx2>,
+                            .tile_queries = Avx2::kTileQueries,
+                            .project = Project<Avx2>,
                             .slab_products = Avx2SlabProducts};
 
 }  // namespace vexact

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/kernel/filter.h"
+#include "core/kernel/project.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -62,35 +63,55 @@ double SquaredL2(const float* a, const float* b, size_t n) {
 
 struct Avx512Vnni {
   static constexpr bool kSigned = false;
+  // 24 sums, two lines and a query's digits: 27 of 32 registers.
+  static constexpr size_t kTileQueries = 12;
+  static constexpr size_t kTileGroups = 2;
   using Codes = __m512i;
+  using Digits = __m512i;
   using Ints = __m512i;
   using Floats = __m512;
 
   static Codes LoadCodes(const uint8_t* line) { return _mm512_load_si512(line); }
+  static Codes LoadSketch(const uint8_t* line) { return _mm512_load_si512(line); }
+  static Codes LowHalves(Codes codes) { return _mm512_and_si512(codes, _mm512_set1_epi8(15)); }
+  static Codes HighHalves(Codes codes) { return LowHalves(_mm512_srli_epi16(codes, 4)); }
+  static Digits LoadDigits(const int8_t* digits) {
+    int32_t four;
+    std::memcpy(&four, digits, sizeof(four));
+    return _mm512_set1_epi32(four);
+  }
   static void Prefetch(const uint8_t* line) { _mm_prefetch(line, _MM_HINT_T0); }
   static Ints SetInts(int32_t value) { return _mm512_set1_epi32(value); }
   static Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
-  static Ints AddProducts(Ints sum, Codes codes, const int8_t* digits) {
-    int32_t four;
-    std::memcpy(&four, digits, sizeof(four));
-    return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four));
+  static Ints AddProducts(Ints sum, Codes codes, Digits digits) {
+    return _mm512_dpbusd_epi32(sum, codes, digits);
   }
   static Floats ToFloats(Ints a) { return _mm512_cvtepi32_ps(a); }
   static Floats SetFloats(float value) { return _mm512_set1_ps(value); }
-  static Floats LoadFloats(const float* from) { return _mm512_load_ps(from); }
-  static void StoreFloats(float* to, Floats a) { _mm512_store_ps(to, a); }
+  static Floats LoadFloats(const float* from) { return _mm512_loadu_ps(from); }
+  static Floats LoadHalves(const uint16_t* from) {
+    const __m256i halves = _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  }
+  static void StoreFloats(float* to, Floats a) { _mm512_storeu_ps(to, a); }
+  static Floats AddFloats(Floats a, Floats b) { return _mm512_add_ps(a, b); }
   static Floats Multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats MultiplyAdd(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-  static uint32_t NotLess(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+  static uint32_t NotNegative(Floats a) {
+    return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NLT_UQ);
+  }
 };
 
-SlabProducts Avx512VnniSlabProducts(const uint8_t* codes, const int8_t* high, const int8_t* low) {
-  const __m512i c = _mm512_load_si512(codes);
-  const auto plane = [&](const int8_t* digits) {
-    return _mm512_reduce_add_epi32(
-        _mm512_dpbusd_epi32(_mm512_setzero_si512(), c, _mm512_loadu_si512(digits)));
-  };
-  return {.high = plane(high), .low = plane(low)};
+SlabProducts Avx512VnniSlabProducts(const uint8_t* codes, const int8_t* high, const int8_t* low,
+                                    size_t slabs) {
+  __m512i high_sum = _mm512_setzero_si512();
+  __m512i low_sum = _mm512_setzero_si512();
+  for (size_t j = 0; j < slabs * kSlabWidth; j += kSlabWidth) {
+    const __m512i c = _mm512_load_si512(codes + j);
+    high_sum = _mm512_dpbusd_epi32(high_sum, c, _mm512_loadu_si512(high + j));
+    low_sum = _mm512_dpbusd_epi32(low_sum, c, _mm512_loadu_si512(low + j));
+  }
+  return {.high = _mm512_reduce_add_epi32(high_sum), .low = _mm512_reduce_add_epi32(low_sum)};
 }
 
 }  // namespace
@@ -100,6 +121,11 @@ const Kernel kAvx512VnniKernel = {.isa = "avx512vnni",
                                   .dot = Dot,
                                   .squared_l2 = SquaredL2,
                                   .filter = Filter<Avx512Vnni>,
+                                  .bound = Bound<Avx512Vnni>,
+                                  .select = Select<Avx512Vnni>,
+                                  .filter_tile = FilterTile<Avx512Vnni>,
+                                  .tile_queries = Avx512Vnni::kTileQueries,
+                                  .project = Project<Avx512Vnni>,
                                   .slab_products = Avx512VnniSlabProducts};
 
 }  // namespace vexact

@@ -11,55 +11,106 @@
 
 namespace vexact {
 
-// Rows whose first-slab codes are interleaved: bytes 4i..4i+3 of each 64-byte line are four
-// consecutive dimensions of row i.
+// Rows whose first-slab codes are interleaved: bytes 4i..4i+3 of each 64-byte line belong to row i.
 inline constexpr size_t kGroupRows = 16;
 // Dimensions, and bytes, of each later slab: one cache line.
 inline constexpr size_t kSlabWidth = 64;
-// The first slab's width is a multiple of this: two lines a step.
+// The first slab's width is a multiple of this: two lines of 8-bit codes, one of a sketch.
 inline constexpr size_t kFirstSlabStep = 8;
+// No table's tile takes more queries than this.
+inline constexpr size_t kMaxTileQueries = 12;
 
-// What the filter reads (code.h says where the numbers come from). Row r of the input is row r % 16
-// of group r / 16; its bound is
-//     estimate + row_error_factor * row_error[r] + tail_factor * tail[r] + norm_factor * norm[r]
-// and it survives unless the bound is less than
-//     threshold + norm_threshold * norm[r] + square_threshold * norm[r]^2,
-// all in float32; a comparison with NaN lets the row survive.
-struct FilterInput {
-  const uint8_t* codes = nullptr;  // groups x width x 16, 64-byte aligned
-  size_t width = 0;                // bytes per row, a multiple of kFirstSlabStep
-  const float* scale = nullptr;    // of each row, 64-byte aligned, as the next three
-  const float* row_error = nullptr;
-  const float* norm = nullptr;
-  const float* tail = nullptr;  // null when the first slab holds all dimensions
+// How the first slab writes a dimension.
+enum class FirstCode : uint8_t {
+  kByte,    // u = c + 128, c in [-127, 127]: a byte is one dimension
+  kSketch,  // u in [0, 15]: of eight dimensions in a row's four bytes, the low halves hold the
+            // first four. Stands for u - 7.5.
+};
 
-  // The query: `width` digits in two planes, value = 128 * high + low, and 128 times each plane's
-  // sum.
-  const int8_t* high = nullptr;
-  const int8_t* low = nullptr;
-  int32_t high_offset = 0;
-  int32_t low_offset = 0;
-  float query_scale = 0;  // estimate = query_scale * scale[r] * sum_j c_j v_j
+// Bytes of a row in a first slab of `width` dimensions, a multiple of kFirstSlabStep.
+constexpr size_t FirstSlabBytes(FirstCode code, size_t width) {
+  return code == FirstCode::kByte ? width : width / 2;
+}
 
-  float row_error_factor = 0;
-  float tail_factor = 0;
-  float norm_factor = 0;
+// The first slab of some groups of rows, and the numbers beside it (code.h says where they come
+// from); 16-bit numbers are the upper halves of float32. Each column is 32-byte aligned, the codes
+// are 64-byte aligned.
+struct FirstSlab {
+  FirstCode code = FirstCode::kByte;
+  size_t width = 0;                // dimensions, a multiple of kFirstSlabStep
+  const uint8_t* codes = nullptr;  // groups of [lines][16 rows][4 bytes]
+  const uint16_t* scale = nullptr;
+  const uint16_t* error = nullptr;
+  const uint16_t* tail = nullptr;  // null when the first slab holds all dimensions
+  const float* bend = nullptr;     // null when the layout has no centre or the metric does not ask
+  const float* norm = nullptr;     // null when the metric does not ask
+
+  FirstSlab FromGroup(size_t group) const {
+    const size_t row = group * kGroupRows;
+    return {code,
+            width,
+            codes + row * FirstSlabBytes(code, width),
+            scale + row,
+            error + row,
+            tail == nullptr ? nullptr : tail + row,
+            bend == nullptr ? nullptr : bend + row,
+            norm == nullptr ? nullptr : norm + row};
+  }
+};
+
+// What a query asks of a row: with D = sum_j c_j v_j (sketch: c_j = u_j - 7.5), the row survives
+// unless
+//     (scale * D + constant) * row.scale + error * row.error + tail * row.tail + bend * row.bend +
+//     (norm + square * row.norm) * row.norm
+// is less than `threshold`, all in float32; a comparison with NaN lets the row survive.
+struct QueryTerms {
+  float scale = 0;
+  float constant = 0;
+  float error = 0;
+  float tail = 0;
+  float bend = 0;
+  float norm = 0;
+  float square = 0;
   float threshold = 0;
-  float norm_threshold = 0;
-  float square_threshold = 0;
+};
+
+// A query's digits for the first slab: v_j = 128 high_j + low_j, or high_j alone.
+struct QueryDigits {
+  const int8_t* high = nullptr;  // FirstSlab::width of them, as of the next; packed for a sketch
+  const int8_t* low = nullptr;
+  int32_t high_sum = 0;  // of the digits
+  int32_t low_sum = 0;
 };
 
 struct Survivor {
-  uint32_t row = 0;  // within the filter's input
-  float estimate = 0;
+  uint32_t row = 0;    // within the filter's input
+  uint32_t query = 0;  // within the tile
+  float estimate = 0;  // scale * D * row.scale
 };
 
-// The two planes' sums of products of one row's slab with a query's: sum_j u_j * digit_j, u_j = c_j
-// + 128.
+// Queries that pass over the rows together, on their high digits alone.
+struct Tile {
+  // [width / 4][Kernel::tile_queries][4 digits]; queries beyond `queries` are not read as such.
+  const int8_t* digits = nullptr;
+  const int32_t* digit_sums = nullptr;  // of each query's digits
+  const QueryTerms* terms = nullptr;
+  size_t queries = 0;  // 1 to Kernel::tile_queries
+};
+
+// The two planes' sums of products of a row's later slabs with a query's: sum_j u_j * digit_j, u_j
+// = c_j + 128.
 struct SlabProducts {
   int32_t high = 0;
   int32_t low = 0;
 };
+
+inline constexpr size_t kPanelRows = 64;
+
+// Kernel::project adds up kProjectRun products at a time, then those sums.
+inline constexpr size_t kProjectRun = 64;
+constexpr double ProjectError(size_t d) {
+  return static_cast<double>(kProjectRun + d / kProjectRun + 3);
+}
 
 struct Kernel {
   // "portable", "avx2", "avx512vnni", "neon".
@@ -74,13 +125,38 @@ struct Kernel {
   double (*dot)(const float* a, const float* b, size_t n);
   double (*squared_l2)(const float* a, const float* b, size_t n);
 
-  // Writes the survivors among `groups` x 16 rows to `out`, in row order, and returns their number.
-  // `out` has room for all.
-  size_t (*filter)(const FilterInput& input, size_t groups, Survivor* out);
+  // One query, both planes, byte codes: writes the survivors among `groups` x 16 rows to `out`, in
+  // row order, and returns their number. `out` has room for all.
+  size_t (*filter)(const FirstSlab& slab, size_t groups, const QueryDigits& digits,
+                   const QueryTerms& terms, Survivor* out);
 
-  // One row's later slab (kSlabWidth codes, 64-byte aligned) against the query's (kSlabWidth digits
-  // a plane).
-  SlabProducts (*slab_products)(const uint8_t* codes, const int8_t* high, const int8_t* low);
+  // One query on all its digits (a sketch: on its high ones, packed as a tile of one): writes the
+  // left side of QueryTerms' comparison with `bound` for every row to `bounds`, and the rows that
+  // survive `best` to `out`. Returns the number of these.
+  size_t (*bound)(const FirstSlab& slab, size_t groups, const QueryDigits& digits,
+                  const QueryTerms& bound, const QueryTerms& best, float* bounds, Survivor* out);
+
+  // The rows whose bound, plus `norm` times their norm, is not less than `threshold`, in row order.
+  // `norms` may be null; `bounds` is 64-byte aligned. The survivors' estimates are 0.
+  size_t (*select)(const float* bounds, const float* norms, float norm, float threshold,
+                   size_t groups, Survivor* out);
+
+  // `filter` for a tile of queries, in no particular order. `out` has room for all pairs.
+  size_t (*filter_tile)(const FirstSlab& slab, size_t groups, const Tile& tile, Survivor* out);
+
+  // How many queries the tile of this table takes.
+  size_t tile_queries;
+
+  // out[i][r] = sum_j basis_rj rows[i][j] in float32, each sum within ProjectError(d) 2^-24 of
+  // sum_j |basis_rj rows[i][j]|. `basis` is in panels of kPanelRows rows: [panels][d][kPanelRows],
+  // 64-byte aligned; `rows` is n x d and `out` n x (panels * kPanelRows).
+  void (*project)(const float* basis, size_t panels, size_t d, const float* rows, size_t n,
+                  float* out);
+
+  // `slabs` consecutive later slabs of one row (kSlabWidth codes each, 64-byte aligned) against the
+  // query's (kSlabWidth digits a plane and slab).
+  SlabProducts (*slab_products)(const uint8_t* codes, const int8_t* high, const int8_t* low,
+                                size_t slabs);
 };
 
 // Every table that this CPU can run, portable first and the best last.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/kernel/filter.h"
+#include "core/kernel/project.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -61,15 +62,19 @@ double SquaredL2(const float* a, const float* b, size_t n) {
 }
 
 // The product instruction is signed: stored codes u = c + 128 become c.
-int32x4_t AddProducts4(int32x4_t sum, uint8x16_t codes, int8x16_t digits) {
-  return vdotq_s32(sum, vreinterpretq_s8_u8(veorq_u8(codes, vdupq_n_u8(0x80))), digits);
+int8x16_t ToSigned(uint8x16_t codes) {
+  return vreinterpretq_s8_u8(veorq_u8(codes, vdupq_n_u8(0x80)));
 }
 
 struct Neon {
   static constexpr bool kSigned = true;
+  // 16 registers of sums, a line and a query's digits: 21 of 32.
+  static constexpr size_t kTileQueries = 4;
+  static constexpr size_t kTileGroups = 1;
   struct Codes {
-    uint8x16_t part[4];
+    int8x16_t part[4];
   };
+  using Digits = int8x16_t;
   struct Ints {
     int32x4_t part[4];
   };
@@ -83,7 +88,24 @@ struct Neon {
   }
 
   static Codes LoadCodes(const uint8_t* line) {
-    return Fill<Codes>([&](int i) { return vld1q_u8(line + 16 * i); });
+    return Fill<Codes>([&](int i) { return ToSigned(vld1q_u8(line + 16 * i)); });
+  }
+  // Halves of bytes are small enough to be signed as they are.
+  static Codes LoadSketch(const uint8_t* line) {
+    return Fill<Codes>([&](int i) { return vreinterpretq_s8_u8(vld1q_u8(line + 16 * i)); });
+  }
+  static Codes LowHalves(const Codes& codes) {
+    return Fill<Codes>([&](int i) { return vandq_s8(codes.part[i], vdupq_n_s8(15)); });
+  }
+  static Codes HighHalves(const Codes& codes) {
+    return Fill<Codes>([&](int i) {
+      return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(codes.part[i]), 4));
+    });
+  }
+  static Digits LoadDigits(const int8_t* digits) {
+    int32_t four;
+    std::memcpy(&four, digits, sizeof(four));
+    return vreinterpretq_s8_s32(vdupq_n_s32(four));
   }
   static void Prefetch(const uint8_t* line) { __builtin_prefetch(line); }
   static Ints SetInts(int32_t value) {
@@ -92,11 +114,8 @@ struct Neon {
   static Ints AddInts(const Ints& a, const Ints& b) {
     return Fill<Ints>([&](int i) { return vaddq_s32(a.part[i], b.part[i]); });
   }
-  static Ints AddProducts(const Ints& sum, const Codes& codes, const int8_t* digits) {
-    int32_t four;
-    std::memcpy(&four, digits, sizeof(four));
-    const int8x16_t d = vreinterpretq_s8_s32(vdupq_n_s32(four));
-    return Fill<Ints>([&](int i) { return AddProducts4(sum.part[i], codes.part[i], d); });
+  static Ints AddProducts(const Ints& sum, const Codes& codes, Digits digits) {
+    return Fill<Ints>([&](int i) { return vdotq_s32(sum.part[i], codes.part[i], digits); });
   }
   static Floats ToFloats(const Ints& a) {
     return Fill<Floats>([&](int i) { return vcvtq_f32_s32(a.part[i]); });
@@ -107,6 +126,13 @@ struct Neon {
   static Floats LoadFloats(const float* from) {
     return Fill<Floats>([&](int i) { return vld1q_f32(from + 4 * i); });
   }
+  static Floats LoadHalves(const uint16_t* from) {
+    return Fill<Floats>(
+        [&](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(from + 4 * i), 16)); });
+  }
+  static Floats AddFloats(const Floats& a, const Floats& b) {
+    return Fill<Floats>([&](int i) { return vaddq_f32(a.part[i], b.part[i]); });
+  }
   static void StoreFloats(float* to, const Floats& a) {
     for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, a.part[i]);
   }
@@ -116,25 +142,26 @@ struct Neon {
   static Floats MultiplyAdd(const Floats& a, const Floats& b, const Floats& c) {
     return Fill<Floats>([&](int i) { return vfmaq_f32(c.part[i], a.part[i], b.part[i]); });
   }
-  static uint32_t NotLess(const Floats& a, const Floats& b) {
+  static uint32_t NotNegative(const Floats& a) {
     constexpr uint32_t kBits[4] = {1, 2, 4, 8};
     const uint32x4_t bits = vld1q_u32(kBits);
     uint32_t result = 0;
     for (int i = 0; i < 4; ++i) {
-      const uint32x4_t not_less = vmvnq_u32(vcltq_f32(a.part[i], b.part[i]));
-      result |= vaddvq_u32(vandq_u32(not_less, bits)) << (4 * i);
+      const uint32x4_t not_negative = vmvnq_u32(vcltzq_f32(a.part[i]));
+      result |= vaddvq_u32(vandq_u32(not_negative, bits)) << (4 * i);
     }
     return result;
   }
 };
 
-SlabProducts NeonSlabProducts(const uint8_t* codes, const int8_t* high, const int8_t* low) {
+SlabProducts NeonSlabProducts(const uint8_t* codes, const int8_t* high, const int8_t* low,
+                              size_t slabs) {
   const auto plane = [&](const int8_t* digits) {
     int32x4_t sum = vdupq_n_s32(0);
     int32x4_t digit_sum = vdupq_n_s32(0);
-    for (size_t j = 0; j < kSlabWidth; j += 16) {
+    for (size_t j = 0; j < slabs * kSlabWidth; j += 16) {
       const int8x16_t d = vld1q_s8(digits + j);
-      sum = AddProducts4(sum, vld1q_u8(codes + j), d);
+      sum = vdotq_s32(sum, ToSigned(vld1q_u8(codes + j)), d);
       digit_sum = vdotq_s32(digit_sum, d, vdupq_n_s8(1));
     }
     return vaddvq_s32(sum) + 128 * vaddvq_s32(digit_sum);  // of u, not c
@@ -149,6 +176,11 @@ const Kernel kNeonKernel = {.isa = "neon",
                             .dot = Dot,
                             .squared_l2 = SquaredL2,
                             .filter = Filter<Neon>,
+                            .bound = Bound<Neon>,
+                            .select = Select<Neon>,
+                            .filter_tile = FilterTile<Neon>,
+                            .tile_queries = Neon::kTileQueries,
+                            .project = Project<Neon>,
                             .slab_products = NeonSlabProducts};
 
 }  // namespace vexact

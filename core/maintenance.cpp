@@ -1,15 +1,15 @@
-#include "core/compactor.h"
+#include "core/maintenance.h"
 
 #include <algorithm>
-
-#include "core/collection.h"
+#include <utility>
 
 namespace vexact {
 
-Compactor::Compactor() : thread_([this](const std::stop_token& stop) { Run(stop); }) {}
-Compactor::~Compactor() = default;
+Maintenance::Maintenance(MaintenanceReport report)
+    : report_(std::move(report)), thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+Maintenance::~Maintenance() = default;
 
-void Compactor::Add(const std::weak_ptr<Collection>& collection) {
+void Maintenance::Add(const std::weak_ptr<Collection>& collection) {
   std::lock_guard lock(mutex_);
   const bool waits = std::any_of(waiting_.begin(), waiting_.end(), [&](const auto& other) {
     return !other.owner_before(collection) && !collection.owner_before(other);
@@ -19,7 +19,7 @@ void Compactor::Add(const std::weak_ptr<Collection>& collection) {
   wake_.notify_one();
 }
 
-void Compactor::Run(const std::stop_token& stop) {
+void Maintenance::Run(const std::stop_token& stop) {
   while (true) {
     std::shared_ptr<Collection> next;
     {
@@ -28,9 +28,9 @@ void Compactor::Run(const std::stop_token& stop) {
       next = waiting_.front().lock();
       waiting_.pop_front();
     }
-    // Without memory for a new segment the dead rows stay; the next write that buries rows tries
-    // again.
-    if (next != nullptr) (void)next->Compact();
+    // Without memory for new codes or rows the old ones stay; the next write or search that finds
+    // work tries again.
+    if (next != nullptr) (void)next->Maintain(stop, report_);
   }
 }
 

@@ -1,0 +1,142 @@
+#include "core/scan_query.h"
+
+#include <cstring>
+
+namespace vexact {
+
+PackedTile PackTile(std::span<const EncodedQuery* const> members, const Kernel& kernel) {
+  const size_t width = members.front()->first_high.size();
+  PackedTile packed{.digits = std::vector<int8_t>(width * kernel.tile_queries),
+                    .sums = std::vector<int32_t>(kernel.tile_queries)};
+  for (size_t q = 0; q < members.size(); ++q) {
+    for (size_t j = 0; j < width; j += 4) {
+      std::memcpy(packed.digits.data() + j * kernel.tile_queries + 4 * q,
+                  members[q]->first_high.data() + j, 4);
+    }
+    packed.sums[q] = members[q]->first_high_sum;
+  }
+  return packed;
+}
+
+CodedQuery::CodedQuery(std::span<const float> query, double dot, Metric metric,
+                       const Layout& layout, const Kernel& kernel, Term left_out)
+    : layout_(layout),
+      kernel_(kernel),
+      encoded_(EncodeQuery(query, dot, metric, layout, kernel, left_out)),
+      ranking_(metric, encoded_, layout, left_out) {
+  sketch_.resize(encoded_.sketch.size() * kernel.tile_queries);
+  for (size_t j = 0; j < encoded_.sketch.size(); j += 4) {
+    std::memcpy(sketch_.data() + j * kernel.tile_queries, encoded_.sketch.data() + j, 4);
+  }
+}
+
+size_t CodedQuery::Bound(const CodeColumns& columns, size_t group, size_t groups, double about,
+                         float* bounds, Survivor* out) const {
+  const Reading reading = AloneReading();
+  const bool sketch = reading == Reading::kSketch;
+  const FirstSlab slab = columns.first(sketch ? FirstCode::kSketch : FirstCode::kByte, group,
+                                       ranking_.needs_norm(), ranking_.needs_bend());
+  const QueryDigits digits =
+      sketch ? QueryDigits{sketch_.data(), nullptr, encoded_.sketch_sum, 0}
+             : QueryDigits{encoded_.first_high.data(), encoded_.first_low.data(),
+                           encoded_.first_high_sum, encoded_.first_low_sum};
+  return kernel_.bound(slab, groups, digits, ranking_.BoundTerms(reading),
+                       ranking_.EstimateTerms(about, reading), bounds, out);
+}
+
+size_t CodedQuery::Select(const CodeColumns& columns, size_t group, size_t groups, double tau,
+                          const float* bounds, Survivor* out) const {
+  const Ranking::Selection selection = ranking_.Select(tau);
+  const float* const norms = selection.norm == 0 ? nullptr : columns.norm + group * kGroupRows;
+  return kernel_.select(bounds, norms, selection.norm, selection.threshold, groups, out);
+}
+
+double CodedQuery::FirstFromBound(const CodeColumns& columns, size_t row, float bound) const {
+  // What is taken away is a little less than what was added: float32's roundings stay covered.
+  constexpr double kKept = 1 - 0x1p-19;
+  const double tail = columns.tail == nullptr ? 0
+                                              : double{ranking_.Factors(AloneReading()).tail} *
+                                                    FromHalf(columns.tail[row]);
+  const double bend = columns.bend == nullptr ? 0 : columns.bend[row];
+  return bound - ranking_.Bias(columns.norm[row], bend) - tail * kKept;
+}
+
+double CodedQuery::FirstFromEstimate(const CodeColumns& columns, size_t row, float estimate) const {
+  return estimate + double{encoded_.coarse.constant} * FromHalf(columns.scale[row]) +
+         double{encoded_.coarse.error} * FromHalf(columns.error[row]);
+}
+
+double CodedQuery::FirstEstimate(const CodeColumns& columns, size_t row) const {
+  const FirstSlab slab = columns.first(FirstCode::kByte, row / kGroupRows, ranking_.needs_norm(),
+                                       ranking_.needs_bend());
+  const QueryDigits digits{encoded_.first_high.data(), encoded_.first_low.data(),
+                           encoded_.first_high_sum, encoded_.first_low_sum};
+  const QueryTerms all =
+      ranking_.Terms(-std::numeric_limits<double>::infinity(), Reading::kAllDigits);
+  Survivor group[kGroupRows];  // all of them: nothing is asked
+  kernel_.filter(slab, 1, digits, all, group);
+  return group[row % kGroupRows].estimate;
+}
+
+double CodedQuery::RankAbout(const CodeColumns& columns, size_t row, float estimate) const {
+  return ranking_.Upper(estimate, 0, columns.norm[row],
+                        columns.bend == nullptr ? 0 : columns.bend[row]);
+}
+
+CodedQuery::Refined CodedQuery::Refine(const CodeColumns& columns, size_t row, double first,
+                                       double tau) const {
+  const double norm = columns.norm[row];
+  const double bend = columns.bend == nullptr ? 0 : columns.bend[row];
+  const double needed = ranking_.Needed(tau, norm, bend);
+  const size_t later = layout_.later_slabs();
+  const uint16_t* const numbers = later > 0 ? columns.numbers(row) : nullptr;
+  const double scale = later > 0 ? FromHalf(numbers[0]) : FromHalf(columns.scale[row]);
+  const auto radius = [&](size_t level) {
+    const EncodedQuery::Factors& factors = encoded_.factors[level];
+    if (level == 0) {
+      return factors.constant * scale + double{factors.error} * FromHalf(columns.error[row]);
+    }
+    return factors.constant * scale + double{factors.error} * FromHalf(numbers[2 * level - 1]) +
+           double{factors.tail} * FromHalf(numbers[2 * level]);
+  };
+  // A leading basis's later slabs start over; before they have said everything they say little.
+  size_t level = layout_.leading() ? later : std::min<size_t>(later, 1);
+  size_t read = 0;
+  double sum = 0;
+  for (; read < later; ++level) {
+    const size_t at = read * kSlabWidth;
+    const SlabProducts products =
+        kernel_.slab_products(columns.later_slab(row, read + 1), encoded_.later_high.data() + at,
+                              encoded_.later_low.data() + at, level - read);
+    int64_t high = products.high;
+    int64_t low = products.low;
+    for (; read < level; ++read) {
+      high -= int64_t{128} * encoded_.later_high_sums[read];
+      low -= int64_t{128} * encoded_.later_low_sums[read];
+    }
+    sum += double{encoded_.later_scale} * scale * static_cast<double>(128 * high + low);
+    if (!layout_.leading() && first + sum + radius(level) < needed) return {.slabs = read};
+  }
+  if (!layout_.leading()) sum += FirstEstimate(columns, row);
+  if (sum + radius(later) < needed) return {.slabs = read};
+  return {.slabs = read, .survived = true, .upper = ranking_.Upper(sum, radius(later), norm, bend)};
+}
+
+void ScanQuery::Encode(std::span<const std::shared_ptr<const Layout>> layouts, const Kernel& kernel,
+                       Term left_out) {
+  for (const auto& layout : layouts) {
+    coded_.push_back(std::make_unique<CodedQuery>(query_.vector, query_.dot, metric_, *layout,
+                                                  kernel, left_out));
+  }
+}
+
+void ScanQuery::Offer(const ScoredRow& row) {
+  // A row that ties with the last answer may still go before it: by its id.
+  if (Rank(row.score) < tau()) return;
+  std::lock_guard lock(mutex_);
+  top_.Offer(row);
+  if (!top_.full()) return;
+  Raise(tau_, Rank(top_.worst().score));
+}
+
+}  // namespace vexact

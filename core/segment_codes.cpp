@@ -1,0 +1,57 @@
+#include "core/segment_codes.h"
+
+namespace vexact {
+
+absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
+    std::shared_ptr<const Layout> layout, uint32_t capacity) {
+  std::unique_ptr<SegmentCodes> codes(new SegmentCodes(std::move(layout)));
+  CodeColumns& columns = codes->columns_;
+  columns.layout = codes->layout_.get();
+  columns.capacity = capacity;
+  absl::Status status;
+  const auto reserve = [&]<typename T>(T*& column, size_t numbers) {
+    if (!status.ok() || numbers == 0) return;
+    auto pages = Pages::Map(sizeof(T) * numbers * capacity);
+    if (!pages.ok()) {
+      status = pages.status();
+      return;
+    }
+    column = pages->as<T>();
+    codes->pages_.push_back(*std::move(pages));
+  };
+  const size_t later = columns.layout->later_slabs();
+  reserve(columns.first_slab, columns.layout->first_bytes());
+  if (columns.layout->has_sketch()) {
+    reserve(columns.sketch, columns.layout->sketch_bytes());
+    reserve(columns.sketch_scale, 1);
+    reserve(columns.sketch_error, 1);
+  }
+  reserve(columns.scale, 1);
+  reserve(columns.error, 1);
+  reserve(columns.tail, later > 0 ? 1 : 0);
+  reserve(columns.norm, 1);
+  reserve(columns.bend, columns.layout->center.empty() ? 0 : 1);
+  reserve(columns.later_slabs, later * kSlabWidth);
+  reserve(columns.later_numbers, later > 0 ? 1 + 2 * later : 0);
+  if (!status.ok()) return status;
+  return codes;
+}
+
+void SegmentCodes::Encode(const Segment& segment, const Kernel& kernel, uint32_t begin,
+                          uint32_t end) {
+  constexpr uint32_t kGroup = kGroupRows;
+  for (uint32_t row = begin / kGroup * kGroup; row + kGroup <= end; row += kGroup) {
+    EncodeGroup(columns_, kernel, row, segment.vector(row).data(), &segment.dot(row));
+  }
+}
+
+uint64_t SegmentCodes::bytes(uint32_t rows) const {
+  const size_t later = layout_->later_slabs();
+  const size_t numbers = 2 + (layout_->has_sketch() ? 2 : 0) + (later > 0 ? 1 + 1 + 2 * later : 0);
+  const size_t norms = layout_->center.empty() ? 1 : 2;
+  return (layout_->first_bytes() + layout_->sketch_bytes() + later * kSlabWidth +
+          sizeof(uint16_t) * numbers + sizeof(float) * norms) *
+         uint64_t{rows};
+}
+
+}  // namespace vexact
