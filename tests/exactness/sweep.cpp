@@ -2,9 +2,12 @@
 // and every score bit.
 //
 // A world is a collection of some dimension, kind of data, mix of ids, normalization, segment size,
-// slab width, instruction set and thread count, after upserts, replacements, deletions and
-// compaction. What differs ends the program with the world's seed, which repeats it alone.
+// instruction set and thread count, after upserts, replacements, deletions and compaction, its
+// segments coded under whatever layouts were in use meanwhile: the identity, layouts trained on its
+// rows and on others, and random ones. What differs ends the program with the world's seed, which
+// repeats it alone.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <bit>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +17,9 @@
 
 #include "absl/strings/str_format.h"
 #include "core/collection.h"
+#include "core/reference_score.h"
+#include "core/trainer.h"
+#include "tests/exactness/layouts.h"
 #include "tests/exactness/worlds.h"
 
 namespace vexact {
@@ -27,6 +33,32 @@ constexpr uint32_t kDimensions[] = {
   std::printf("FAILED: %s\nrepeat with: exactness_sweep --world %llu\n", message.c_str(),
               static_cast<unsigned long long>(seed));
   std::exit(1);
+}
+
+// The layout that is trained on some rows as if there were so many of them that it had to pay.
+TrainedLayout TrainOn(const std::vector<std::vector<float>>& rows, Metric metric,
+                      const Kernel& kernel) {
+  constexpr size_t kQueries = 8;
+  TrainingSample sample{.dimension = static_cast<uint32_t>(rows.front().size()),
+                        .metric = metric,
+                        .collection_rows = 10'000'000,
+                        .rows = {},
+                        .queries = {},
+                        .scores = {}};
+  for (size_t i = 0; i < rows.size() / kGroupRows * kGroupRows; ++i) {
+    sample.rows.insert(sample.rows.end(), rows[i].begin(), rows[i].end());
+  }
+  for (size_t q = 0; q < std::min(kQueries, rows.size()); ++q) {
+    sample.queries.insert(sample.queries.end(), rows[q].begin(), rows[q].end());
+    std::vector<double> scores;
+    for (const std::vector<float>& row : rows) {
+      scores.push_back(ReferenceScore(metric, rows[q], Dot(rows[q], rows[q]), row, Dot(row, row)));
+    }
+    std::sort(scores.begin(), scores.end(),
+              [&](double a, double b) { return Nearer(metric, a, b); });
+    sample.scores.push_back(scores[std::min(kTrainingK, scores.size() - 1)]);
+  }
+  return Train(sample, kernel, [] {});
 }
 
 class World {
@@ -62,10 +94,11 @@ class World {
     rows_ =
         config_.dimension > 2'000 ? 40 : 1 + Below(random_, config_.dimension > 300 ? 150 : 400);
     tuning_.segment_rows = static_cast<uint32_t>(16u << Below(random_, 5));
-    if (Below(random_, 2) == 0)
-      tuning_.first_width = static_cast<uint32_t>(1 + Below(random_, config_.dimension));
     tuning_.scan.kernel = RunnableKernels()[Below(random_, RunnableKernels().size())];
-    if (Below(random_, 2) == 0) tuning_.scan.candidate_limit = 1 + Below(random_, 300);
+    if (Below(random_, 2) == 0) tuning_.scan.pending_limit = 1 + Below(random_, 300);
+    vectors_ = MakeVectors();
+    tuning_.layout = AnyLayout().layout;
+    tuning_.training_rows = 100;
     const int threads = 1 + static_cast<int>(Below(random_, 3));
     static std::map<int, std::unique_ptr<Workers>> workers;
     if (workers[threads] == nullptr) workers[threads] = std::make_unique<Workers>(threads);
@@ -92,20 +125,74 @@ class World {
     }
   }
 
-  void Build() {
-    vectors_ = MakeRows(kind_, rows_, config_.dimension, random_);
+  std::vector<std::vector<float>> MakeVectors() {
+    auto vectors = MakeRows(kind_, rows_, config_.dimension, random_);
     if (!zeros_) {
       // A kind may underflow to zero here and there; cosine and normalization refuse that.
-      for (std::vector<float>& vector : vectors_) {
+      for (std::vector<float>& vector : vectors) {
         if (std::all_of(vector.begin(), vector.end(), [](float x) { return x == 0; }))
           vector[0] = 1;
       }
     }
+    return vectors;
+  }
+
+  // Made for the world's rows or for others.
+  TrainedLayout AnyLayout() {
+    const uint32_t dimension = config_.dimension;
+    const bool for_others = Below(random_, 3) == 0;
+    const auto other_kind = static_cast<Kind>(Below(random_, kKinds));
+    const auto rows = for_others ? MakeRows(other_kind, 64, dimension, random_) : vectors_;
+    TrainedLayout trained;
+    switch (Below(random_, 4)) {
+      case 0:
+        trained.layout = Layout::Identity(dimension);
+        break;
+      case 1:
+        trained.layout =
+            Layout::Identity(dimension, static_cast<uint32_t>(1 + Below(random_, dimension)));
+        break;
+      default: {
+        LayoutForm form = AnyForm(rows, random_);
+        if (dimension > 300) {  // a large basis takes long to make
+          if (form.basis == Basis::kWhole) form.basis = Basis::kLeading;
+          form.first_width = std::min(form.first_width, 64u);
+        }
+        trained.layout = MakeLayout(form, random_);
+      }
+    }
+    // Training takes as long as many searches.
+    if (dimension <= 256 && rows.size() >= kGroupRows && Below(random_, 20) == 0) {
+      return TrainOn(rows, Metric::kL2, *tuning_.scan.kernel);
+    }
+    return trained;
+  }
+
+  void ChangeLayout() {
+    switch (Below(random_, 4)) {
+      case 0:  // for rows to come; others keep theirs
+        collection_->SetLayout(AnyLayout());
+        break;
+      case 1:
+        collection_->SetLayout(AnyLayout());
+        if (!collection_->Recode().ok()) Fail(seed_, "recode");
+        break;
+      case 2:
+        if (config_.dimension > 256 || Below(random_, 8) != 0) break;
+        if (!collection_->Maintain().ok()) Fail(seed_, "maintain");
+        break;
+      default:
+        break;
+    }
+  }
+
+  void Build() {
     for (size_t i = 0; i < rows_; ++i) ids_.push_back(MakeId(i));
     Upsert(ids_, vectors_);
   }
 
   void Change() {
+    ChangeLayout();
     std::vector<IdView> victims;
     std::map<Id, bool> chosen;
     for (size_t i = 0; i < ids_.size(); ++i) {
@@ -144,7 +231,9 @@ class World {
       const bool may_be_zero =
           metric != Metric::kCosine && config_.normalization == Normalization::kNone;
       std::vector<std::vector<float>> queries;
-      for (size_t q = 0; q < 1 + Below(random_, config_.dimension > 2'000 ? 3 : 24); ++q) {
+      // Few queries pass over the rows one by one, more in tiles.
+      const size_t most = Below(random_, 2) == 0 || config_.dimension > 2'000 ? 3 : 40;
+      for (size_t q = 1 + Below(random_, most); q > 0; --q) {
         queries.push_back(MakeQuery(kind_, vectors_, may_be_zero, random_));
       }
       Compare(queries, metric, MakeK());
@@ -173,9 +262,9 @@ class World {
   void CompareHits(const std::vector<ScoredRow>& got, const std::vector<ScoredRow>& expected,
                    Metric metric, uint32_t k, size_t query) const {
     const std::string where =
-        absl::StrFormat("%s, %d dimensions (first slab %d), %s, k %d, %d rows, %s, query %d",
-                        Name(kind_), config_.dimension, tuning_.first_width, Name(metric), k,
-                        collection_->info().rows, tuning_.scan.kernel->isa, query);
+        absl::StrFormat("%s, %s, k %d, %d rows, %s, now %s, query %d", Name(kind_), Name(metric), k,
+                        collection_->info().rows, tuning_.scan.kernel->isa,
+                        Describe(*collection_->layout().trained.layout), query);
     if (got.size() != expected.size()) {
       Fail(seed_, absl::StrFormat("%s: %d hits, the reference has %d", where, got.size(),
                                   expected.size()));
