@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "client/command/command.h"
 #include "client/command/format.h"
+#include "client/command/layout.h"
 #include "client/command/table.h"
 
 namespace vexact::client {
@@ -132,6 +133,7 @@ void PrintDescription(const Description& description) {
                          Thousands(norms.zero_rows), norms.zero_rows == 1 ? "row" : "rows"));
   }
   line("memory", Describe(description.memory));
+  for (const auto& [label, text] : LayoutLines(description.layout)) line(label, text);
   if (const std::string warning = Warning(description); !warning.empty()) line("warning", warning);
 }
 
@@ -150,6 +152,7 @@ int RunDescribe(const Globals& globals, const NameOptions& options) {
                    {"unit_rows", norms.unit_rows},
                    {"zero_rows", norms.zero_rows}};
   json["memory"] = ToJson(description->memory);
+  json["layout"] = ToJson(description->layout);
   json["warnings"] = Json::array();
   if (const std::string warning = Warning(*description); !warning.empty()) {
     json["warnings"].push_back(warning);
@@ -227,7 +230,7 @@ void AddCollectionCommands(Program& program) {
   list->add_flag("--names", list_options->names, "Only the names, one a line");
   auto describe_options = std::make_shared<NameOptions>();
   CLI::App* describe = AddCommand<NameOptions>(
-      program, "describe", "Show a collection: parameters, rows, norms, memory",
+      program, "describe", "Show a collection: parameters, rows, norms, memory, layout",
       "  vexact describe docs\n  vexact describe docs --json | jq .norms.mean", describe_options,
       RunDescribe);
   AddCollectionArgument(describe, &describe_options->name);

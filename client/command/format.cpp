@@ -62,6 +62,11 @@ std::string Bytes(uint64_t bytes) {
                      : absl::StrFormat("%.0f %s", size, kUnits[unit]);
 }
 
+std::string Percent(double share) {
+  const double percent = 100 * share;
+  return percent < 9.95 ? absl::StrFormat("%.2g", percent) : absl::StrFormat("%.0f", percent);
+}
+
 std::string Elapsed(absl::Duration time) {
   const double seconds = absl::ToDoubleSeconds(time);
   if (seconds < 0.00995) return absl::StrFormat("%.1f ms", seconds * 1e3);

@@ -20,6 +20,9 @@ std::string Rows(uint64_t rows);
 // "0 B", "12 KiB", "225 MiB", "1.4 GiB": three digits or fewer.
 std::string Bytes(uint64_t bytes);
 
+// A share of 1 without its sign: "100", "77", "1.3", "0.81", "0.0065", "0".
+std::string Percent(double share);
+
 // "0.6 ms", "85 ms", "2.1 s", "3 min 4 s".
 std::string Elapsed(absl::Duration time);
 

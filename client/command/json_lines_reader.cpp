@@ -85,7 +85,7 @@ absl::StatusOr<JsonLinesReader> JsonLinesReader::Open(const std::string& path) {
 absl::StatusOr<bool> JsonLinesReader::Next(Point* point) {
   std::string_view line;
   do {
-    const absl::StatusOr<bool> more = lines_.Next(&line);
+    absl::StatusOr<bool> more = lines_.Next(&line);
     if (!more.ok() || !*more) return more;
   } while (line.find_first_not_of(" \t") == std::string_view::npos);
   const absl::Status status = ParsePoint(line, point);

@@ -105,8 +105,8 @@ class Literal {
 
 template <typename Word>
 void SwapAll(std::span<std::byte> bytes) {
-  for (size_t at = 0; at + sizeof(Word) <= bytes.size(); at += sizeof(Word)) {
-    std::reverse(bytes.begin() + at, bytes.begin() + at + sizeof(Word));
+  for (; bytes.size() >= sizeof(Word); bytes = bytes.subspan(sizeof(Word))) {
+    std::ranges::reverse(bytes.first(sizeof(Word)));
   }
 }
 

@@ -66,7 +66,7 @@ class JsonRows : public RowSource {
   std::string_view unit() const override { return "line"; }
 
   absl::StatusOr<bool> Next(Row* row) override {
-    const absl::StatusOr<bool> more = lines_.Next(&point_);
+    absl::StatusOr<bool> more = lines_.Next(&point_);
     if (!more.ok() || !*more) return more;
     row->id = point_.id;
     row->vector = point_.vector;

@@ -109,6 +109,9 @@ class Output {
       }
     }
     time_ += answer.server_time;
+    rows_refined_ += answer.rows_refined;
+    rows_rescored_ += answer.rows_rescored;
+    bytes_read_ += answer.bytes_read;
     last_rows_ = answer.rows_compared;
     last_engine_ = answer.engine;
     last_metric_ = answer.metric;
@@ -116,14 +119,20 @@ class Output {
 
   void End() {
     if (json_) {
-      std::cout << "],\"server_time_ms\":" << Shortest(absl::ToDoubleMilliseconds(time_)) << "}\n";
+      const Json tail{{"server_time_ms", absl::ToDoubleMilliseconds(time_)},
+                      {"rows_refined", rows_refined_},
+                      {"rows_rescored", rows_rescored_},
+                      {"bytes_read", bytes_read_}};
+      std::cout << "]," << tail.dump().substr(1) << '\n';
       return;
     }
     std::cout << Claim() << ' ' << Rows(last_rows_);
     if (queries_ > 1) std::cout << ", " << Thousands(queries_) << " queries";
     std::cout << " in " << Elapsed(time_) << " (" << Name(last_metric_);
     if (last_engine_ == Engine::kFaiss) std::cout << "; near ties at the last place may differ";
-    std::cout << ")\n";
+    std::cout << "); ";
+    if (rows_refined_ > 0) std::cout << Thousands(rows_refined_) << " refined, ";
+    std::cout << Thousands(rows_rescored_) << " rescored, " << Bytes(bytes_read_) << " read\n";
   }
 
  private:
@@ -196,6 +205,7 @@ class Output {
   const uint64_t queries_;
   uint64_t shown_ = 0;
   absl::Duration time_;
+  uint64_t rows_refined_ = 0, rows_rescored_ = 0, bytes_read_ = 0;
   uint64_t last_rows_ = 0;
   Engine last_engine_ = Engine::kScan;
   Metric last_metric_ = Metric::kCosine;

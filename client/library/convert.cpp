@@ -188,6 +188,41 @@ MemoryUse FromProto(const v1::MemoryUse& memory) {
           .overhead_bytes = memory.overhead_bytes()};
 }
 
+LayoutKind FromProto(v1::LayoutKind kind) {
+  switch (kind) {
+    case v1::LAYOUT_KIND_IDENTITY:
+      return LayoutKind::kIdentity;
+    case v1::LAYOUT_KIND_ROTATION:
+      return LayoutKind::kRotation;
+    case v1::LAYOUT_KIND_LEADING_ROTATION:
+      return LayoutKind::kLeadingRotation;
+    default:
+      return LayoutKind::kOther;
+  }
+}
+
+Layout FromProto(const v1::Layout& message) {
+  Layout layout{.kind = FromProto(message.kind()),
+                .directions = message.directions(),
+                .centered = message.centered(),
+                .first_slab_dimensions = message.first_slab_dimensions(),
+                .first_slab_sketch = message.first_slab_sketch(),
+                .trained_rows = message.trained_rows(),
+                .rows = message.rows(),
+                .coded_rows = message.coded_rows(),
+                .observed_queries = message.observed_queries(),
+                .expected_bytes = When(message.has_expected_bytes(), message.expected_bytes()),
+                .observed_bytes = When(message.has_observed_bytes(), message.observed_bytes()),
+                .slabs = {}};
+  for (const v1::Slab& slab : message.slabs()) {
+    layout.slabs.push_back(
+        {.energy = When(slab.has_energy(), slab.energy()),
+         .expected_passed = When(slab.has_expected_passed(), slab.expected_passed()),
+         .observed_passed = When(slab.has_observed_passed(), slab.observed_passed())});
+  }
+  return layout;
+}
+
 Description FromProto(const v1::GetCollectionResponse& response) {
   const v1::NormStatistics& norms = response.norms();
   return {.collection = FromProto(response.collection()),
@@ -196,7 +231,8 @@ Description FromProto(const v1::GetCollectionResponse& response) {
                     .max = norms.max(),
                     .unit_rows = norms.unit_rows(),
                     .zero_rows = norms.zero_rows()},
-          .memory = FromProto(response.memory())};
+          .memory = FromProto(response.memory()),
+          .layout = FromProto(response.layout())};
 }
 
 Upserted FromProto(const v1::UpsertResponse& response) {
@@ -232,7 +268,10 @@ SearchAnswer FromProto(const v1::SearchResponse& response) {
       .engine = FromProto(response.engine()),
       .rows_compared = response.rows_compared(),
       .sequence = response.sequence(),
-      .server_time = absl::Nanoseconds(static_cast<int64_t>(response.server_time_ns()))};
+      .server_time = absl::Nanoseconds(static_cast<int64_t>(response.server_time_ns())),
+      .rows_refined = response.rows_refined(),
+      .rows_rescored = response.rows_rescored(),
+      .bytes_read = response.bytes_read()};
   answer.results.reserve(static_cast<size_t>(response.results_size()));
   for (const v1::SearchResult& result : response.results()) {
     answer.results.push_back(FromProto(result));

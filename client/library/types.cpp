@@ -58,6 +58,20 @@ std::string_view Name(Engine engine) {
   return "";
 }
 
+std::string_view Name(LayoutKind kind) {
+  switch (kind) {
+    case LayoutKind::kIdentity:
+      return "identity";
+    case LayoutKind::kRotation:
+      return "rotation";
+    case LayoutKind::kLeadingRotation:
+      return "leading_rotation";
+    case LayoutKind::kOther:
+      return "other";
+  }
+  return "";
+}
+
 std::string_view Name(Health health) {
   switch (health) {
     case Health::kUnknown:

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 
 #include "tests/client/command_line.h"
 #include "tests/client/npy_bytes.h"
@@ -116,11 +117,12 @@ TEST_F(CommandTest, AddsSearchesAndDeletes) {
               MatchesRegex("  #     score  id\n"
                            "  1  0.707107  c\n"
                            "  2  0.000000  b\n"
-                           "exact over 4 rows in [0-9.]+ ms \\(cosine\\)\n"));
+                           "exact over 4 rows in [0-9.]+ ms \\(cosine\\); 3 rescored, 24 B "
+                           "read\n"));
   EXPECT_THAT(Do({"search", "plane", "--vector", "0, 1", "--metric", "l2", "-k", "1"}),
               MatchesRegex("  #  distance   squared  id\n"
                            "  1  1.000000  1.000000  b\n"
-                           "exact over 4 rows in [0-9.]+ ms \\(l2\\)\n"));
+                           "exact over 4 rows in [0-9.]+ ms \\(l2\\); 4 rescored, 32 B read\n"));
   EXPECT_EQ(Do({"get", "plane", "c", "7"}), "id  vector\nc   3, 3\n7   -1, 0\n");
   EXPECT_EQ(Do({"delete", "plane", "c", "nothing"}), "plane: 1 row deleted, 1 not found\n");
   EXPECT_EQ(Do({"count", "plane"}), "3\n");
@@ -139,7 +141,8 @@ TEST_F(CommandTest, JsonHasTheDocumentedShapes) {
                                 "sequence":1,"hits":[
                                 {"id":7,"score":4.0,"distance":2.0,"vector":[-1.0,0.0]},
                                 {"id":"b","score":5.0,"distance":2.23606797749979,
-                                 "vector":[0.0,2.0]}]}]})"));
+                                 "vector":[0.0,2.0]}]}],"rows_refined":0,"rows_rescored":3,
+                                "bytes_read":24})"));
   EXPECT_EQ(DoJson({"get", "plane", "7"}),
             Json::parse(R"({"collection":"plane","points":[{"id":7,"vector":[-1.0,0.0]}]})"));
   EXPECT_EQ(DoJson({"count", "plane"}), Json::parse(R"({"collection":"plane","rows":4})"));
@@ -178,7 +181,8 @@ TEST_F(CommandTest, ManyQueriesComeFromAFile) {
               MatchesRegex("query 0\n  #     score  id\n  1  1.000000  a\n\n"
                            "query 1\n  #     score  id\n  1  1.000000  b\n\n"
                            "query 2\n  #     score  id\n  1  1.000000  7\n\n"
-                           "exact over 4 rows, 3 queries in [0-9.]+ ms \\(cosine\\)\n"));
+                           "exact over 4 rows, 3 queries in [0-9.]+ ms \\(cosine\\); 12 "
+                           "rescored, 96 B read\n"));
 }
 
 TEST_F(CommandTest, MoreQueriesThanOneRequestHoldsAreAnsweredInOrder) {
@@ -353,6 +357,7 @@ TEST_F(CommandTest, DescribeShowsNormsAndWarnsWhereTheyMatter) {
                    "norms       min 1.0000  mean 2.0607  max 4.2426; 50.0 % within 1e-3 of 1; 0 "
                    "zero rows\n"
                    "memory      .* rows, .* ids, .* overhead\n"
+                   "layout      identity \\(8-bit codes of all 2 dimensions\\)\n"
                    "warning     inner product meets rows of norms from 1 to 4.243: long rows win. "
                    "To compare directions: vexact set-metric plane cosine\n"));
   Json json = DoJson({"describe", "plane"});
@@ -361,6 +366,65 @@ TEST_F(CommandTest, DescribeShowsNormsAndWarnsWhereTheyMatter) {
   EXPECT_EQ(json["warnings"].size(), 1u);
   Do({"set-metric", "plane", "cosine"});
   EXPECT_EQ(DoJson({"describe", "plane"})["warnings"].size(), 0u);
+}
+
+// Rows with most of their energy in few directions, as those of embeddings have.
+std::string CorrelatedMatrix(size_t rows, size_t dimension) {
+  constexpr size_t kRank = 12;
+  std::minstd_rand random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> basis(kRank * dimension), matrix;
+  for (float& component : basis) component = normal(random);
+  for (size_t i = 0; i < rows; ++i) {
+    std::vector<float> row(dimension);
+    for (float& component : row) component = 0.3f * normal(random);
+    for (size_t r = 0; r < kRank; ++r) {
+      const float share = normal(random);
+      for (size_t j = 0; j < dimension; ++j) row[j] += share * basis[r * dimension + j];
+    }
+    matrix.insert(matrix.end(), row.begin(), row.end());
+  }
+  return NpyMatrix(matrix, rows, dimension);
+}
+
+TEST_F(CommandTest, DescribeShowsTheLayoutThatWasTrained) {
+  Do({"create", "docs", "--dim", "128"});
+  Do({"add", "docs", Put("docs.npy", CorrelatedMatrix(9'000, 128))});
+  const auto trained = [&] {
+    const Json layout = DoJson({"describe", "docs"})["layout"];
+    return layout["trained_rows"] > 0 && layout["coded_rows"] == layout["rows"];
+  };
+  for (int tries = 0; tries < 600 && !trained(); ++tries) usleep(100'000);
+  ASSERT_TRUE(trained()) << Do({"describe", "docs"});
+  EXPECT_THAT(Do({"search", "docs", "--like", "0", "1", "-k", "1"}),
+              MatchesRegex("(.|\n)*exact over 9,000 rows, 2 queries in [0-9.]+ ms \\(cosine\\); "
+                           "[0-9,]+ refined, [0-9,]+ rescored, [0-9.]+ [KM]iB read\n"));
+  EXPECT_THAT(
+      Do({"describe", "docs"}),
+      MatchesRegex(
+          "(.|\n)*\n"
+          "layout      rotation( to [0-9]+ leading directions)?(, centered,)? trained on [0-9,]+ "
+          "rows; re-encoding done\n"
+          "first slab  [0-9]+ dimensions( with a 4-bit sketch)? hold [0-9]+ % of the energy.*\n"
+          "expected    [0-9.]+ % of rows read further, then [0-9., ]+ %; [0-9.]+ [KM]iB a query\n"
+          "observed    [0-9.]+ % of rows read further, then [0-9., ]+ %; [0-9.]+ [KM]iB a query "
+          "over 2 queries\n"));
+  const Json layout = DoJson({"describe", "docs"})["layout"];
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : layout.items()) keys.push_back(key);
+  EXPECT_THAT(keys, ::testing::UnorderedElementsAre(
+                        "kind", "directions", "centered", "first_slab_dimensions",
+                        "first_slab_sketch", "trained_rows", "rows", "coded_rows",
+                        "observed_queries", "expected_bytes", "observed_bytes", "slabs"));
+  EXPECT_THAT(layout["kind"], ::testing::AnyOf("rotation", "leading_rotation"));
+  EXPECT_EQ(layout["rows"], 8'992);
+  EXPECT_EQ(layout["observed_queries"], 2);
+  EXPECT_LT(layout["expected_bytes"], 9'000 * 128) << "less than a byte for each component";
+  for (const Json& slab : layout["slabs"]) {
+    EXPECT_LE(slab["expected_passed"], 1.0);
+    EXPECT_LE(slab["observed_passed"], 1.0);
+  }
+  EXPECT_GT(layout["slabs"][0]["energy"], 0.5);
 }
 
 TEST_F(CommandTest, CompareGivesTheUsualFigures) {

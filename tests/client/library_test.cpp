@@ -81,6 +81,17 @@ TEST_F(LibraryTest, EveryCallGivesWhatTheServerKeeps) {
   EXPECT_EQ(described->norms.max, 10);
   EXPECT_EQ(described->norms.unit_rows, 1u);
   EXPECT_GT(described->memory.rows_bytes, 0u);
+  EXPECT_EQ(described->layout.kind, LayoutKind::kIdentity);
+  EXPECT_EQ(described->layout.first_slab_dimensions, 2u);
+  EXPECT_EQ(described->layout.trained_rows, 0u);
+  EXPECT_FALSE(described->layout.expected_bytes.has_value());
+  EXPECT_FALSE(described->layout.observed_bytes.has_value());
+  ASSERT_EQ(described->layout.slabs.size(), 1u);
+  EXPECT_FALSE(described->layout.slabs[0].energy.has_value());
+  ASSERT_TRUE(client_.Search("c", std::vector<float>{1, 1}).ok());
+  const Layout searched = client_.GetCollection("c")->layout;
+  EXPECT_EQ(searched.observed_queries, 1u);
+  EXPECT_GT(searched.observed_bytes.value_or(0), 0);
 
   EXPECT_EQ(client_.SetMetric("c", Metric::kInnerProduct)->metric, Metric::kInnerProduct);
   EXPECT_EQ((*client_.ListCollections())[0].metric, Metric::kInnerProduct);
@@ -109,6 +120,9 @@ TEST_F(LibraryTest, ABatchIsAnsweredOverOneState) {
   EXPECT_EQ(answer->rows_compared, 3u);
   EXPECT_EQ(answer->sequence, 1u);
   EXPECT_GT(answer->server_time, absl::ZeroDuration());
+  EXPECT_EQ(answer->rows_refined, 0u);
+  EXPECT_EQ(answer->rows_rescored, 8u) << "three rows for each query but for the one left out";
+  EXPECT_EQ(answer->bytes_read, 8u * sizeof(float));
   ASSERT_EQ(answer->results.size(), 3u);
   EXPECT_EQ(answer->results[0][0].id, Id(2));
   EXPECT_EQ(answer->results[0][0].score, 0.0625);

@@ -10,6 +10,7 @@
 
 #include "client/command/format.h"
 #include "client/command/ids.h"
+#include "client/command/layout.h"
 #include "client/command/progress.h"
 #include "client/command/table.h"
 #include "client/command/vector_argument.h"
@@ -51,6 +52,86 @@ TEST(Ids, WhatIsShownCanBeGivenBack) {
 TEST(Ids, AnEntryOfAFileHasNoPrefix) {
   EXPECT_EQ(IdFromEntry("17"), Id(17));
   EXPECT_EQ(IdFromEntry("text:17"), Id("text:17"));
+}
+
+using Lines = std::vector<std::pair<std::string, std::string>>;
+
+TEST(LayoutText, AnIdentitySaysWhetherAnythingElseWasLookedFor) {
+  Layout layout{.kind = LayoutKind::kIdentity, .first_slab_dimensions = 384, .slabs = {{}}};
+  EXPECT_EQ(LayoutLines(layout),
+            (Lines{{"layout", "identity (8-bit codes of all 384 dimensions)"}}));
+  layout.trained_rows = 20'000;
+  layout.rows = layout.coded_rows = 20'000;
+  layout.expected_bytes = 7.5 * 1024 * 1024;
+  layout.slabs[0].expected_passed = 0.0003;
+  EXPECT_EQ(LayoutLines(layout),
+            (Lines{{"layout",
+                    "identity (8-bit codes of all 384 dimensions); nothing better was found for "
+                    "20,000 rows"},
+                   {"expected", "0.03 % of rows scored; 7.5 MiB a query"}}));
+}
+
+TEST(LayoutText, ARotationIsToldSlabBySlabWithItsProgress) {
+  Layout layout{.kind = LayoutKind::kRotation,
+                .directions = 384,
+                .centered = true,
+                .first_slab_dimensions = 192,
+                .first_slab_sketch = true,
+                .trained_rows = 9'555,
+                .rows = 153'760,
+                .coded_rows = 17'216,
+                .expected_bytes = 17'782'013,
+                .slabs = {{0.9066, 0.0141, {}}, {0.9685, 0.00354, {}}, {1.0, 0.000356, {}}}};
+  EXPECT_EQ(
+      LayoutLines(layout),
+      (Lines{{"layout",
+              "rotation, centered, trained on 9,555 rows; 17,216 of 153,760 rows re-encoded"},
+             {"first slab",
+              "192 dimensions with a 4-bit sketch hold 91 % of the energy; with the next slabs 97, "
+              "100 %"},
+             {"expected", "1.4 % of rows read further, then 0.35, 0.036 %; 17 MiB a query"}}));
+  layout.coded_rows = layout.rows;
+  layout.observed_queries = 1;
+  layout.observed_bytes = 1000;
+  for (Slab& slab : layout.slabs) slab.observed_passed = 0.25;
+  const Lines lines = LayoutLines(layout);
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0].second, "rotation, centered, trained on 9,555 rows; re-encoding done");
+  EXPECT_EQ(lines[3], (Lines::value_type{"observed",
+                                         "25 % of rows read further, then 25, 25 %; 1000 B a query "
+                                         "over 1 query"}));
+}
+
+TEST(LayoutText, ALeadingRotationHasOneLaterStep) {
+  Layout layout{.kind = LayoutKind::kLeadingRotation,
+                .directions = 256,
+                .first_slab_dimensions = 256,
+                .trained_rows = 20'000,
+                .rows = 20'000,
+                .coded_rows = 20'000,
+                .expected_bytes = 9'000'000,
+                .slabs = {{0.8, 0.02, {}}}};
+  layout.slabs.resize(65, {{}, 0.02, {}});
+  layout.slabs.back().expected_passed = 0.001;
+  EXPECT_EQ(LayoutLines(layout),
+            (Lines{{"layout",
+                    "rotation to 256 leading directions trained on 20,000 rows; re-encoding done"},
+                   {"first slab", "256 dimensions hold 80 % of the energy"},
+                   {"expected", "2 % of rows read further, then 0.1 %; 8.6 MiB a query"}}));
+}
+
+TEST(LayoutText, ManySlabsAreNotAllShown) {
+  Layout layout{.kind = LayoutKind::kRotation,
+                .first_slab_dimensions = 64,
+                .trained_rows = 1,
+                .slabs = std::vector<Slab>(16, Slab{0.5, {}, {}})};
+  EXPECT_EQ(LayoutLines(layout)[1].second,
+            "64 dimensions hold 50 % of the energy; with the next slabs 50, 50, 50, 50, 50, 50, "
+            "50, 50, … (all with --json)");
+}
+
+TEST(LayoutText, AServerThatTellsOfNoneIsNotSpokenFor) {
+  EXPECT_EQ(LayoutLines(Layout()), Lines());
 }
 
 TEST(Ids, NumbersComeBeforeTexts) {

@@ -123,10 +123,48 @@ struct MemoryUse {
   uint64_t rows_bytes = 0, codes_bytes = 0, ids_bytes = 0, overhead_bytes = 0;
 };
 
+// What the codes of a row say.
+enum class LayoutKind {
+  kIdentity,         // its components
+  kRotation,         // its coordinates along other directions, those of most energy first
+  kLeadingRotation,  // coordinates along the leading directions first, then the components
+  kOther,            // a kind that is newer than this library, or a server that tells none
+};
+
+// "identity", "rotation", "leading_rotation", "other".
+std::string_view Name(LayoutKind kind);
+
+// Shares between 0 and 1, each over this slab and those before it; absent where they are not known.
+struct Slab {
+  std::optional<double> energy;  // of the rows' energy: what lies in these slabs' dimensions
+  // Of the rows that a query meets: those that these slabs do not rule out.
+  std::optional<double> expected_passed;
+  std::optional<double> observed_passed;
+};
+
+// How rows are coded for kScan: decides how much a search reads, never what it finds.
+struct Layout {
+  LayoutKind kind = LayoutKind::kOther;
+  uint32_t directions = 0;  // of the rotation
+  bool centered = false;    // rows are coded as their difference from a center
+  // The only slab that is read of every row. A query that is alone reads its sketch of 4 bits a
+  // dimension instead, where it has one.
+  uint32_t first_slab_dimensions = 0;
+  bool first_slab_sketch = false;
+  uint64_t trained_rows = 0;      // live rows when a layout was last looked for; 0: never
+  uint64_t rows = 0;              // that have codes
+  uint64_t coded_rows = 0;        // of these, under this layout; the others wait to be re-encoded
+  uint64_t observed_queries = 0;  // since the layout came into use
+  std::optional<double> expected_bytes = {};  // read for a query that is alone
+  std::optional<double> observed_bytes = {};  // the mean
+  std::vector<Slab> slabs = {};               // the first, then the later ones
+};
+
 struct Description {
   Collection collection;
   NormStatistics norms;
   MemoryUse memory;
+  Layout layout;
 };
 
 struct Point {
@@ -185,6 +223,10 @@ struct SearchAnswer {
   uint64_t rows_compared = 0;  // live rows that each query was compared with
   uint64_t sequence = 0;       // the state that this is the truth of
   absl::Duration server_time;
+  // Over all queries:
+  uint64_t rows_refined = 0;   // rows whose codes were read beyond the first slab; kScan only
+  uint64_t rows_rescored = 0;  // rows that were scored with the reference score
+  uint64_t bytes_read = 0;     // of codes and vectors; what queries read together counts once
 };
 
 // Everything there is to say about two vectors, computed in float64. What needs a direction is
