@@ -122,7 +122,7 @@ absl::Status Parse(const grpc::ByteBuffer& bytes, google::protobuf::Message& mes
 absl::Status Serialize(const Config& config, const google::protobuf::Message& message,
                        grpc::ByteBuffer& bytes) {
   const size_t size = message.ByteSizeLong();
-  const absl::Status status = CheckAnswerBytes(config, size, /*at_least=*/false);
+  absl::Status status = CheckAnswerBytes(config, size, /*at_least=*/false);
   if (!status.ok()) return status;
   grpc::ByteBuffer written;
   // The writer gives its bytes to the buffer when it is destroyed.

@@ -38,6 +38,7 @@ absl::Status CollectionsService::Describe(const v1::GetCollectionRequest& reques
   norms_message.set_unit_rows(norms.unit_rows);
   norms_message.set_zero_rows(norms.zero_rows);
   Fill((*collection)->memory(), *response.mutable_memory());
+  Fill((*collection)->layout(), *response.mutable_layout());
   return absl::OkStatus();
 }
 
@@ -59,7 +60,7 @@ absl::Status CollectionsService::Set(const v1::SetMetricRequest& request,
     return absl::InvalidArgumentError(
         "metric is missing; there are 1 (inner_product), 2 (cosine) and 3 (l2)");
   }
-  const absl::Status status = (*collection)->SetMetric(**metric);
+  absl::Status status = (*collection)->SetMetric(**metric);
   if (!status.ok()) return status;
   Fill(**collection, *response.mutable_collection());
   return absl::OkStatus();

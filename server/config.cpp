@@ -123,7 +123,7 @@ const std::vector<Option>& Options() {
 // Sets an option, naming in an error where its value came from.
 absl::Status Set(Config& config, const Option& option, const std::string& source,
                  const std::string& value) {
-  const absl::Status status = option.set(config, value);
+  absl::Status status = option.set(config, value);
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrFormat("%s: %s", source, status.message()));
 }
@@ -146,7 +146,7 @@ absl::Status ReadTable(Config& config, const std::string& path, const toml::tabl
       return absl::InvalidArgumentError(absl::StrFormat(
           "%s: must be a %s", source, option->is_number ? "whole number" : "string"));
     }
-    const absl::Status status = Set(config, *option, source, value);
+    absl::Status status = Set(config, *option, source, value);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

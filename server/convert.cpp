@@ -41,7 +41,8 @@ absl::Status CheckBlock(const v1::PointBlock& block, const Collection& collectio
         absl::StrFormat("block has %d numbers and %d texts as ids; give one or the other",
                         block.numbers_size(), block.texts_size()));
   }
-  const uint64_t rows = static_cast<uint64_t>(block.numbers_size() + block.texts_size());
+  const uint64_t rows =
+      static_cast<uint64_t>(block.numbers_size()) + static_cast<uint64_t>(block.texts_size());
   const uint64_t expected = rows * collection.dimension() * sizeof(float);
   if (block.vectors().size() != expected) {
     return absl::InvalidArgumentError(absl::StrFormat(
@@ -64,6 +65,15 @@ absl::StatusOr<std::vector<PointView>> ReadBlock(const v1::PointBlock& block,
   for (const uint64_t number : block.numbers()) add(number);
   for (const std::string& text : block.texts()) add(std::string_view(text));
   return points;
+}
+
+// The share of the energy in the coordinates that the slabs up to `level` hold, where it is known.
+std::optional<double> EnergyAt(const TrainedLayout& trained, size_t level) {
+  const Layout& layout = *trained.layout;
+  if (level > 0 && layout.leading()) return std::nullopt;  // those hold components
+  const size_t end = level == 0 ? layout.first_width : layout.slab_end(level);
+  if (end == 0 || end > trained.energy.size()) return std::nullopt;
+  return trained.energy[end - 1];
 }
 
 }  // namespace
@@ -147,6 +157,11 @@ v1::Engine ToProto(EngineKind engine) {
       return v1::ENGINE_FAISS;
   }
   return v1::ENGINE_UNSPECIFIED;
+}
+
+v1::LayoutKind KindOf(const Layout& layout) {
+  if (!layout.has_basis()) return v1::LAYOUT_KIND_IDENTITY;
+  return layout.leading() ? v1::LAYOUT_KIND_LEADING_ROTATION : v1::LAYOUT_KIND_ROTATION;
 }
 
 absl::StatusOr<std::span<const float>> FloatViews::Read(std::string_view what,
@@ -278,6 +293,31 @@ void Fill(const MemoryUse& memory, v1::MemoryUse& message) {
   message.set_codes_bytes(memory.codes_bytes);
   message.set_ids_bytes(memory.ids_bytes);
   message.set_overhead_bytes(memory.overhead_bytes);
+}
+
+void Fill(const LayoutInfo& info, v1::Layout& message) {
+  const Layout& layout = *info.trained.layout;
+  const LayoutForecast& forecast = info.trained.forecast;
+  message.set_kind(KindOf(layout));
+  message.set_directions(layout.basis_rows);
+  message.set_centered(!layout.center.empty());
+  message.set_first_slab_dimensions(layout.first_width);
+  message.set_first_slab_sketch(layout.has_sketch());
+  message.set_trained_rows(info.trained.trained_rows);
+  message.set_rows(info.rows);
+  message.set_coded_rows(info.coded_rows);
+  message.set_observed_queries(info.searches);
+  if (!forecast.passed.empty()) {
+    message.set_expected_bytes(forecast.bytes_per_query +
+                               forecast.bytes_per_row * static_cast<double>(info.rows));
+  }
+  if (info.searches > 0) message.set_observed_bytes(info.observed_bytes);
+  for (size_t level = 0; level < layout.levels(); ++level) {
+    v1::Slab& slab = *message.add_slabs();
+    if (const auto energy = EnergyAt(info.trained, level)) slab.set_energy(*energy);
+    if (level < forecast.passed.size()) slab.set_expected_passed(forecast.passed[level]);
+    if (level < info.observed_passed.size()) slab.set_observed_passed(info.observed_passed[level]);
+  }
 }
 
 void Fill(const UpsertResult& result, v1::UpsertResponse& message) {

@@ -31,6 +31,7 @@ absl::StatusOr<std::optional<EngineKind>> FromProto(v1::Engine engine);
 v1::Metric ToProto(Metric metric);
 v1::Normalization ToProto(Normalization normalization);
 v1::Engine ToProto(EngineKind engine);
+v1::LayoutKind KindOf(const Layout& layout);
 
 // The float32 components of vectors that came in messages, as spans; copies those bytes that do not
 // lie where floats may. The spans are valid as long as both the message and this.
@@ -66,6 +67,7 @@ void Fill(const RowRef& row, bool with_vector, v1::Point& message);
 void Fill(const Collection& collection, v1::Collection& message);
 void Fill(const UpsertResult& result, v1::UpsertResponse& message);
 void Fill(const MemoryUse& memory, v1::MemoryUse& message);
+void Fill(const LayoutInfo& info, v1::Layout& message);
 
 // The same code, with `prefix` and ": " before the message.
 absl::Status Prefixed(std::string_view prefix, const absl::Status& status);

@@ -58,4 +58,21 @@ std::string LogValue(std::string_view text) {
   return quoted += '"';
 }
 
+void LogMaintenance(const Collection& collection, const MaintenanceEvent& event) {
+  const double seconds = absl::ToDoubleSeconds(event.time);
+  if (event.kind == MaintenanceEvent::kRecoded) {
+    spdlog::info("reencoded collection={} rows={} seconds={:.3f}", collection.name(), event.rows,
+                 seconds);
+    return;
+  }
+  const std::shared_ptr<const Layout> layout = collection.layout().trained.layout;
+  const char* kind = layout->leading() ? "leading_rotation" : "rotation";
+  if (!layout->has_basis()) kind = "identity";
+  spdlog::info(
+      "trained collection={} rows={} seconds={:.3f} layout={} changed={} directions={} centered={} "
+      "first_slab_dimensions={} first_slab_sketch={}",
+      collection.name(), event.rows, seconds, kind, event.kind == MaintenanceEvent::kTrained,
+      layout->basis_rows, !layout->center.empty(), layout->first_width, layout->has_sketch());
+}
+
 }  // namespace vexact::server

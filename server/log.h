@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/collection.h"
+
 namespace vexact::server {
 
 // Sends the log to stderr from `level` (debug, info, warning, error) on. What gRPC and protobuf
@@ -15,5 +17,8 @@ void StartLog(const std::string& level);
 // quotes, backslashes and control characters escaped, so that no value can break a line or pose as
 // another key.
 std::string LogValue(std::string_view text);
+
+// One line, for a layout that was trained or a collection that was re-encoded in the background.
+void LogMaintenance(const Collection& collection, const MaintenanceEvent& event);
 
 }  // namespace vexact::server

@@ -91,7 +91,7 @@ int Serve(const Config& config) {
   HandleSignals();
   StartLog(config.log_level);
   WarnOfUnknownVariables();
-  const auto server = Server::Start(config);
+  auto server = Server::Start(config);
   if (!server.ok()) return Fail(kExitFailure, std::string(server.status().message()));
   LogReady(config, (*server)->address());
   const int signal = WaitForStop();
@@ -99,6 +99,7 @@ int Serve(const Config& config) {
   spdlog::info("stopping signal={} running={} drain_seconds={}",
                signal == SIGINT ? "SIGINT" : "SIGTERM", running, config.drain_seconds);
   const uint64_t cancelled = (*server)->Drain();
+  server->reset();  // what goes on in the background may have something to say before it ends
   spdlog::info("stopped drained={} cancelled={}", running - cancelled, cancelled);
   return EXIT_SUCCESS;
 }

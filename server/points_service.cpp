@@ -31,8 +31,7 @@ absl::Status PointsService::Get(const v1::GetPointsRequest& request,
   const auto found = (*collection)->Get(*ids);
   if (!found.ok()) return found.status();
   if (!request.without_vectors()) {
-    const absl::Status status =
-        CheckVectorBytes(context_.config, found->points.size(), **collection);
+    absl::Status status = CheckVectorBytes(context_.config, found->points.size(), **collection);
     if (!status.ok()) return status;
   }
   for (const RowRef& row : found->points) {
@@ -81,8 +80,7 @@ absl::Status PointsService::Scroll(const v1::ScrollPointsRequest& request,
       (*collection)->Scroll(after ? std::optional(View(*after)) : std::nullopt, page_size);
   if (!page.ok()) return page.status();
   if (request.with_vectors()) {
-    const absl::Status status =
-        CheckVectorBytes(context_.config, page->points.size(), **collection);
+    absl::Status status = CheckVectorBytes(context_.config, page->points.size(), **collection);
     if (!status.ok()) return status;
   }
   for (const RowRef& row : page->points) Fill(row, request.with_vectors(), *response.add_points());

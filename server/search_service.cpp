@@ -160,6 +160,9 @@ absl::Status SearchService::RunSearch(const v1::SearchRequest& request, const Ca
   response.set_engine(ToProto(options->engine));
   response.set_rows_compared(found->rows_compared);
   response.set_sequence(found->snapshot->sequence);
+  response.set_rows_refined(found->statistics.rows_refined);
+  response.set_rows_rescored(found->statistics.rows_rescored);
+  response.set_bytes_read(found->statistics.bytes_read);
   const std::chrono::nanoseconds duration = std::chrono::steady_clock::now() - info.arrival;
   response.set_server_time_ns(static_cast<uint64_t>(duration.count()));
   return absl::OkStatus();
@@ -174,7 +177,7 @@ absl::Status SearchService::RunCompare(const v1::CompareRequest& request,
     collection = *std::move(found);
   }
   Sides sides;
-  const absl::Status status = ReadSides(request, collection.get(), sides);
+  absl::Status status = ReadSides(request, collection.get(), sides);
   if (!status.ok()) return status;
   const auto comparison = vexact::Compare(sides.vectors[0], sides.vectors[1]);
   if (!comparison.ok()) return comparison.status();

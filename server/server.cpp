@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "core/workers.h"
 #include "server/collections_service.h"
+#include "server/log.h"
 #include "server/points_service.h"
 #include "server/request_threads.h"
 #include "server/search_service.h"
@@ -84,7 +85,7 @@ struct Server::Parts {
   explicit Parts(const Config& config_given)
       : config(config_given),
         workers(config.threads),
-        catalog(workers),
+        catalog(workers, LogMaintenance),
         threads(RequestThreadCount(config)) {}
 
   const Config config;
