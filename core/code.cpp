@@ -123,7 +123,7 @@ class GroupWriter {
     const size_t later = layout_.later_slabs();
     if (later == 0) return;
     std::memset(columns_.later_slabs + row * later * kSlabWidth, kCodeOffset, later * kSlabWidth);
-    uint16_t* numbers = columns_.later_numbers + row * (1 + 2 * later);
+    uint16_t* numbers = columns_.later_numbers + row * layout_.later_numbers();
     *numbers++ = 0;
     for (size_t slab = 0; slab < later; ++slab) {
       *numbers++ = HalfUp(error);
@@ -235,7 +235,7 @@ class GroupWriter {
       const int code = begin + j < layout_.dimension ? codes_[begin + j] : 0;
       line[j] = static_cast<uint8_t>(code + kCodeOffset);
     }
-    uint16_t* const numbers = columns_.later_numbers + row.index * (1 + 2 * later);
+    uint16_t* const numbers = columns_.later_numbers + row.index * layout_.later_numbers();
     numbers[0] = half;
     for (size_t level = 1; level <= later; ++level) {
       error += ResidualSquares(row.rest, layout_.slab_begin(level), layout_.slab_end(level), scale);
@@ -266,6 +266,18 @@ void StoreNorm(const CodeColumns& columns, size_t row, double norm, double g, do
   const auto stored = static_cast<float>(sum == 0 ? 0 : (2 * g + c) / sum);
   columns.norm[row] = stored;
   columns.bend[row] = static_cast<float>((double{stored} * stored - c) / 2);
+}
+
+// The copies for CodeColumns::row_numbers, once everything else of the row is written.
+void CopyRowNumbers(const CodeColumns& columns, size_t row) {
+  const size_t later = columns.layout->later_slabs();
+  if (later == 0) return;
+  uint16_t* const to =
+      columns.later_numbers + row * columns.layout->later_numbers() + 1 + 2 * later;
+  const float bend = columns.bend == nullptr ? 0 : columns.bend[row];
+  to[0] = columns.tail[row];
+  std::memcpy(to + 1, columns.norm + row, sizeof(float));
+  std::memcpy(to + 3, &bend, sizeof(float));
 }
 
 // Digits of a query: value = 128 high + low with low in [-64, 63].
@@ -304,6 +316,14 @@ FirstSlab CodeColumns::first(FirstCode code, size_t group, bool with_norm, bool 
                    .bend = with_bend ? bend : nullptr,
                    .norm = with_norm ? norm : nullptr}
       .FromGroup(group);
+}
+
+CodeColumns::RowNumbers CodeColumns::row_numbers(size_t row) const {
+  const uint16_t* const at = numbers(row) + 1 + 2 * layout->later_slabs();
+  RowNumbers copy{.tail = FromHalf(at[0]), .norm = 0, .bend = 0};
+  std::memcpy(&copy.norm, at + 1, sizeof(copy.norm));
+  std::memcpy(&copy.bend, at + 3, sizeof(copy.bend));
+  return copy;
 }
 
 float RoundUp(double value) {
@@ -378,6 +398,7 @@ void EncodeGroup(const CodeColumns& columns, const Kernel& kernel, size_t first_
                     .rest = layout.leading() ? z + i * d : lead,
                     .inverse_weights = inverse_weights.data()});
     }
+    CopyRowNumbers(columns, row);
   }
 }
 

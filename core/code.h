@@ -42,15 +42,19 @@ struct CodeColumns {
   // does not tell. Null without a center.
   float* bend = nullptr;
   uint8_t* later_slabs = nullptr;     // [capacity][later_slabs][kSlabWidth]
-  uint16_t* later_numbers = nullptr;  // [capacity][1 + 2 later_slabs]: s of the later slabs, then
-                                      // error and tail of each level from 1 on
+  uint16_t* later_numbers = nullptr;  // [capacity][Layout::later_numbers()]
 
   const uint8_t* later_slab(size_t row, size_t level) const {
     return later_slabs + (row * layout->later_slabs() + level - 1) * kSlabWidth;
   }
   const uint16_t* numbers(size_t row) const {
-    return later_numbers + row * (1 + 2 * layout->later_slabs());
+    return later_numbers + row * layout->later_numbers();
   }
+  struct RowNumbers {
+    float tail, norm, bend;
+  };
+  // The copies behind the levels' numbers. REQUIRES: later slabs.
+  RowNumbers row_numbers(size_t row) const;
   // What the kernels read of the groups from `group` on. REQUIRES: for FirstCode::kSketch, that
   // there is one.
   FirstSlab first(FirstCode code, size_t group, bool with_norm, bool with_bend) const;

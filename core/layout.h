@@ -107,6 +107,20 @@ struct Layout {
     return has_sketch() ? sketch_bytes() + (later_slabs() > 0 ? 6 : 4) : first_row_bytes();
   }
 
+  // What a row's codes take, numbers and all.
+  size_t code_bytes() const {
+    const size_t later = later_slabs();
+    const size_t numbers = 2 + (has_sketch() ? 2 : 0) + (later > 0 ? 1 + later_numbers() : 0);
+    const size_t norms = center.empty() ? 1 : 2;
+    return first_bytes() + sketch_bytes() + later * kSlabWidth + sizeof(uint16_t) * numbers +
+           sizeof(float) * norms;
+  }
+
+  // 16-bit numbers that go with a row's later slabs: their scale, error and tail of each level from
+  // 1 on, and what refining needs besides, so that it need not look anywhere else: the tail of
+  // level 0, norm and bend.
+  size_t later_numbers() const { return 1 + 2 * later_slabs() + 5; }
+
   // The first coordinate of the later slabs.
   size_t later_begin() const { return leading() ? 0 : first_width; }
   size_t later_slabs() const { return (dimension - later_begin() + kSlabWidth - 1) / kSlabWidth; }

@@ -44,7 +44,7 @@ constexpr size_t kInterruptEvery = 256;
 // A row that the first slab does not rule out.
 struct Pending {
   uint32_t part, row;
-  double first;  // a bound on what the first slab contributes
+  float first;  // what the first slab said of it: its bound, or in a batch its estimate
 };
 
 // A row that no slab rules out; its rank is at most `upper`.
@@ -177,7 +177,7 @@ class Scan {
     ForEach(queries.size(),
             [&](Slot&, size_t q) { queries_[q]->Encode(layouts_, kernel_, tuning_.left_out); });
     if (Interrupted()) return reason_;
-    if (queries.size() < kLeastBatch) {
+    if (!Batched()) {
       for (size_t q = 0; q < queries.size(); ++q) ScanAlone(q);
     } else {
       ScanBatch();
@@ -206,6 +206,8 @@ class Scan {
     interrupted_.store(true, std::memory_order_relaxed);
     return true;
   }
+
+  bool Batched() const { return queries_.size() >= kLeastBatch; }
 
   // Rows that are scored for the first tau: by their estimates the best, and some more, because
   // estimates err.
@@ -269,10 +271,7 @@ class Scan {
     const float* const bounds = scratch_.bounds[offset].bounds;
     for (size_t i = 0; i < survivors; ++i) {
       const uint32_t row = block.first_row() + out[i].row;
-      AddPending(
-          {block.part, row,
-           Coded(query, block.part).FirstFromBound(Columns(block.part), row, bounds[out[i].row])},
-          q, slot);
+      AddPending({block.part, row, bounds[out[i].row]}, q, slot);
     }
     JudgeIfMany(q, slot, std::max(kPendingAlone, 2 * k_));
   }
@@ -372,10 +371,7 @@ class Scan {
     for (const Survivor& survivor : survivors) {
       const size_t q = first + survivor.query;
       const uint32_t row = block.first_row() + survivor.row;
-      AddPending({block.part, row,
-                  Coded(*queries_[q], block.part)
-                      .FirstFromEstimate(Columns(block.part), row, survivor.estimate)},
-                 q, slot);
+      AddPending({block.part, row, survivor.estimate}, q, slot);
     }
     // The tile before: what was asked for when its rows were added has come by now.
     const size_t tiles = tiles_[0].size();
@@ -430,8 +426,6 @@ class Scan {
     __builtin_prefetch(columns.later_slab(pending.row, 1));
     __builtin_prefetch(columns.later_slab(pending.row, 1) + kSlabWidth);
     __builtin_prefetch(columns.numbers(pending.row));
-    __builtin_prefetch(columns.norm + pending.row);
-    if (columns.bend != nullptr) __builtin_prefetch(columns.bend + pending.row);
   }
 
   void JudgeIfMany(size_t q, Slot& slot, size_t limit) {
@@ -488,8 +482,11 @@ class Scan {
   }
 
   void Refine(const Pending& pending, double tau, const ScanQuery& query, Slot& slot) const {
+    const CodedQuery& coded = Coded(query, pending.part);
+    const CodeColumns& columns = Columns(pending.part);
     const CodedQuery::Refined refined =
-        Coded(query, pending.part).Refine(Columns(pending.part), pending.row, pending.first, tau);
+        Batched() ? coded.RefineEstimate(columns, pending.row, pending.first, tau)
+                  : coded.RefineBound(columns, pending.row, pending.first, tau);
     std::vector<uint64_t>& passed = slot.statistics.layouts[layout_of_part_[pending.part]].passed;
     ++passed[0];
     const size_t levels = refined.survived ? refined.slabs + 1 : refined.slabs;

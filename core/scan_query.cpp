@@ -51,31 +51,26 @@ size_t CodedQuery::Select(const CodeColumns& columns, size_t group, size_t group
   return kernel_.select(bounds, norms, selection.norm, selection.threshold, groups, out);
 }
 
-double CodedQuery::FirstFromBound(const CodeColumns& columns, size_t row, float bound) const {
+CodedQuery::Numbers CodedQuery::NumbersOf(const CodeColumns& columns, size_t row) const {
+  if (layout_.later_slabs() > 0) return columns.row_numbers(row);
+  return {0, columns.norm[row], columns.bend == nullptr ? 0 : columns.bend[row]};
+}
+
+CodedQuery::Refined CodedQuery::RefineBound(const CodeColumns& columns, size_t row, float bound,
+                                            double tau) const {
   // What is taken away is a little less than what was added: float32's roundings stay covered.
   constexpr double kKept = 1 - 0x1p-19;
-  const double tail = columns.tail == nullptr ? 0
-                                              : double{ranking_.Factors(AloneReading()).tail} *
-                                                    FromHalf(columns.tail[row]);
-  const double bend = columns.bend == nullptr ? 0 : columns.bend[row];
-  return bound - ranking_.Bias(columns.norm[row], bend) - tail * kKept;
+  const Numbers numbers = NumbersOf(columns, row);
+  const double tail = double{ranking_.Factors(AloneReading()).tail} * numbers.tail;
+  const double first = bound - ranking_.Bias(numbers.norm, numbers.bend) - tail * kKept;
+  return Refine(columns, row, numbers, first, tau);
 }
 
-double CodedQuery::FirstFromEstimate(const CodeColumns& columns, size_t row, float estimate) const {
-  return estimate + double{encoded_.coarse.constant} * FromHalf(columns.scale[row]) +
-         double{encoded_.coarse.error} * FromHalf(columns.error[row]);
-}
-
-double CodedQuery::FirstEstimate(const CodeColumns& columns, size_t row) const {
-  const FirstSlab slab = columns.first(FirstCode::kByte, row / kGroupRows, ranking_.needs_norm(),
-                                       ranking_.needs_bend());
-  const QueryDigits digits{encoded_.first_high.data(), encoded_.first_low.data(),
-                           encoded_.first_high_sum, encoded_.first_low_sum};
-  const QueryTerms all =
-      ranking_.Terms(-std::numeric_limits<double>::infinity(), Reading::kAllDigits);
-  Survivor group[kGroupRows];  // all of them: nothing is asked
-  kernel_.filter(slab, 1, digits, all, group);
-  return group[row % kGroupRows].estimate;
+CodedQuery::Refined CodedQuery::RefineEstimate(const CodeColumns& columns, size_t row,
+                                               float estimate, double tau) const {
+  const double first = estimate + double{encoded_.coarse.constant} * FromHalf(columns.scale[row]) +
+                       double{encoded_.coarse.error} * FromHalf(columns.error[row]);
+  return Refine(columns, row, NumbersOf(columns, row), first, tau);
 }
 
 double CodedQuery::RankAbout(const CodeColumns& columns, size_t row, float estimate) const {
@@ -83,27 +78,19 @@ double CodedQuery::RankAbout(const CodeColumns& columns, size_t row, float estim
                         columns.bend == nullptr ? 0 : columns.bend[row]);
 }
 
-CodedQuery::Refined CodedQuery::Refine(const CodeColumns& columns, size_t row, double first,
-                                       double tau) const {
-  const double norm = columns.norm[row];
-  const double bend = columns.bend == nullptr ? 0 : columns.bend[row];
+CodedQuery::Refined CodedQuery::Refine(const CodeColumns& columns, size_t row,
+                                       const Numbers& row_numbers, double first, double tau) const {
+  const double norm = row_numbers.norm;
+  const double bend = row_numbers.bend;
   const double needed = ranking_.Needed(tau, norm, bend);
   const size_t later = layout_.later_slabs();
-  const uint16_t* const numbers = later > 0 ? columns.numbers(row) : nullptr;
-  const double scale = later > 0 ? FromHalf(numbers[0]) : FromHalf(columns.scale[row]);
-  const auto radius = [&](size_t level) {
-    const EncodedQuery::Factors& factors = encoded_.factors[level];
-    if (level == 0) {
-      return factors.constant * scale + double{factors.error} * FromHalf(columns.error[row]);
-    }
-    return factors.constant * scale + double{factors.error} * FromHalf(numbers[2 * level - 1]) +
-           double{factors.tail} * FromHalf(numbers[2 * level]);
-  };
+  if (later == 0) return {0, !(first < needed), ranking_.Upper(first, 0, norm, bend)};
+  const uint16_t* const numbers = columns.numbers(row);
+  const double scale = FromHalf(numbers[0]);
   // A leading basis's later slabs start over; before they have said everything they say little.
-  size_t level = layout_.leading() ? later : std::min<size_t>(later, 1);
-  size_t read = 0;
-  double sum = 0;
-  for (; read < later; ++level) {
+  size_t level = layout_.leading() ? later : 1;
+  double upper = layout_.leading() ? 0 : first;
+  for (size_t read = 0; read < later; ++level) {
     const size_t at = read * kSlabWidth;
     const SlabProducts products =
         kernel_.slab_products(columns.later_slab(row, read + 1), encoded_.later_high.data() + at,
@@ -114,12 +101,15 @@ CodedQuery::Refined CodedQuery::Refine(const CodeColumns& columns, size_t row, d
       high -= int64_t{128} * encoded_.later_high_sums[read];
       low -= int64_t{128} * encoded_.later_low_sums[read];
     }
-    sum += double{encoded_.later_scale} * scale * static_cast<double>(128 * high + low);
-    if (!layout_.leading() && first + sum + radius(level) < needed) return {.slabs = read};
+    upper += double{encoded_.later_scale} * scale * static_cast<double>(128 * high + low);
+    const EncodedQuery::Factors& factors = encoded_.factors[level];
+    const double radius = factors.constant * scale +
+                          double{factors.error} * FromHalf(numbers[2 * level - 1]) +
+                          double{factors.tail} * FromHalf(numbers[2 * level]);
+    if (upper + radius < needed) return {read, false, 0};
+    if (read == later) upper += radius;
   }
-  if (!layout_.leading()) sum += FirstEstimate(columns, row);
-  if (sum + radius(later) < needed) return {.slabs = read};
-  return {.slabs = read, .survived = true, .upper = ranking_.Upper(sum, radius(later), norm, bend)};
+  return {later, true, ranking_.Upper(upper, 0, norm, bend)};
 }
 
 void ScanQuery::Encode(std::span<const std::shared_ptr<const Layout>> layouts, const Kernel& kernel,

@@ -48,11 +48,6 @@ class CodedQuery {
   size_t Select(const CodeColumns& columns, size_t group, size_t groups, double tau,
                 const float* bounds, Survivor* out) const;
 
-  // Bounds on a row's <p, z_P>, what the first slab contributes: from a bound of Bound's, and from
-  // an estimate on the high digits.
-  double FirstFromBound(const CodeColumns& columns, size_t row, float bound) const;
-  double FirstFromEstimate(const CodeColumns& columns, size_t row, float estimate) const;
-
   // The rank that a row has if `estimate` is right.
   double RankAbout(const CodeColumns& columns, size_t row, float estimate) const;
 
@@ -61,19 +56,23 @@ class CodedQuery {
     bool survived = false;
     double upper = 0;  // bound on the row's rank, when it survived
   };
-  // Reads a survivor's later slabs while its upper bound reaches `tau`, and last its first slab on
-  // all digits. `first` is a bound as above.
-  Refined Refine(const CodeColumns& columns, size_t row, double first, double tau) const;
+  // Reads a survivor's later slabs while its upper bound reaches `tau`; what the first slab said of
+  // it is a bound of Bound's, or an estimate on the high digits.
+  Refined RefineBound(const CodeColumns& columns, size_t row, float bound, double tau) const;
+  Refined RefineEstimate(const CodeColumns& columns, size_t row, float estimate, double tau) const;
 
  private:
-  const Layout& layout_;
-  const Kernel& kernel_;
+  using Numbers = CodeColumns::RowNumbers;
+  Numbers NumbersOf(const CodeColumns& columns, size_t row) const;
+  // `first` is a bound on <p, z_P>, what the first slab contributes.
+  Refined Refine(const CodeColumns& columns, size_t row, const Numbers& row_numbers, double first,
+                 double tau) const;
   Reading AloneReading() const {
     return layout_.has_sketch() ? Reading::kSketch : Reading::kAllDigits;
   }
-  // The row's <p, z_P> by the first slab's bytes on all digits.
-  double FirstEstimate(const CodeColumns& columns, size_t row) const;
 
+  const Layout& layout_;
+  const Kernel& kernel_;
   const EncodedQuery encoded_;
   const Ranking ranking_;
   std::vector<int8_t> sketch_;  // its digits, lying as far apart as those of a whole tile

@@ -32,7 +32,7 @@ absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
   reserve(columns.norm, 1);
   reserve(columns.bend, columns.layout->center.empty() ? 0 : 1);
   reserve(columns.later_slabs, later * kSlabWidth);
-  reserve(columns.later_numbers, later > 0 ? 1 + 2 * later : 0);
+  reserve(columns.later_numbers, later > 0 ? columns.layout->later_numbers() : 0);
   if (!status.ok()) return status;
   return codes;
 }
@@ -43,15 +43,6 @@ void SegmentCodes::Encode(const Segment& segment, const Kernel& kernel, uint32_t
   for (uint32_t row = begin / kGroup * kGroup; row + kGroup <= end; row += kGroup) {
     EncodeGroup(columns_, kernel, row, segment.vector(row).data(), &segment.dot(row));
   }
-}
-
-uint64_t SegmentCodes::bytes(uint32_t rows) const {
-  const size_t later = layout_->later_slabs();
-  const size_t numbers = 2 + (layout_->has_sketch() ? 2 : 0) + (later > 0 ? 1 + 1 + 2 * later : 0);
-  const size_t norms = layout_->center.empty() ? 1 : 2;
-  return (layout_->first_bytes() + layout_->sketch_bytes() + later * kSlabWidth +
-          sizeof(uint16_t) * numbers + sizeof(float) * norms) *
-         uint64_t{rows};
 }
 
 }  // namespace vexact

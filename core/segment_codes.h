@@ -33,7 +33,7 @@ class SegmentCodes {
   void Encode(const Segment& segment, const Kernel& kernel, uint32_t begin, uint32_t end);
 
   // Bytes touched by the codes of the first `rows` rows.
-  uint64_t bytes(uint32_t rows) const;
+  uint64_t bytes(uint32_t rows) const { return uint64_t{rows} * layout_->code_bytes(); }
 
  private:
   explicit SegmentCodes(std::shared_ptr<const Layout> layout) : layout_(std::move(layout)) {}

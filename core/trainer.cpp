@@ -19,13 +19,12 @@ constexpr double kCachedByte = 0.022;  // past a query that is alone, up to kCac
 constexpr double kStreamedByte = 0.064;  // from kStreamedBytes on; between them it grows evenly
 constexpr double kCachedBytes = 8e6;
 constexpr double kStreamedBytes = 64e6;
-constexpr double kTileProduct = 0.0066;  // a byte with a query's digit, in a tile
-constexpr double kTileRow = 0.35;        // a bound in a tile
-constexpr double kSurvivor = 8;          // a row that level 0 does not rule out, besides
-constexpr double kRefinedRow = 40;       // the later slabs of a row: the first look,
-constexpr double kRefinedSlab = 8;       // each slab,
-constexpr double kFirstByte = 0.05;      // and each byte of the first slab of its group, at the end
-constexpr double kScoredRow = 100;       // a row that is scored,
+constexpr double kTileProduct = 0.0066;    // a byte with a query's digit, in a tile
+constexpr double kTileRow = 0.35;          // a bound in a tile
+constexpr double kSurvivor = 8;            // a row that level 0 does not rule out, besides
+constexpr double kRefinedRow = 40;         // the later slabs of a row: the first look,
+constexpr double kRefinedSlab = 8;         // and each slab
+constexpr double kScoredRow = 100;         // a row that is scored,
 constexpr double kScoredComponent = 0.35;  // and each of its components
 // In a batch tau rises on the way, so that more rows pass level 0 than the last tau lets.
 constexpr double kBatchSurvivors = 3.3;
@@ -36,6 +35,8 @@ constexpr double kBatchPasses = 1.1;
 constexpr size_t kForecastRows = 2'048;
 // Another layout must be so much better than the identity to be worth its keep.
 constexpr double kWorthwhile = 0.93;
+// Codes take no more than this share of the rows' own memory.
+constexpr double kMostMemory = 0.36;
 // A center pays when the rows' mean is so much of their norm.
 constexpr double kCenterShare = 0.2;
 // Rows farther out than this many times the farthest row of the sample are not coded.
@@ -60,8 +61,7 @@ void CountAlone(const CodedQuery& query, const CodeColumns& columns, size_t n, d
       query.Select(columns, 0, n / kGroupRows, tau, bounds[0].lane, survivors.data());
   for (size_t i = 0; i < count; ++i) {
     const uint32_t row = survivors[i].row;
-    const auto refined =
-        query.Refine(columns, row, query.FirstFromBound(columns, row, bounds[0].lane[row]), tau);
+    const auto refined = query.RefineBound(columns, row, bounds[0].lane[row], tau);
     ++forecast.passed[0];
     const size_t levels = refined.survived ? refined.slabs + 1 : refined.slabs;
     for (size_t level = 1; level < levels; ++level) ++forecast.passed[level];
@@ -100,25 +100,23 @@ void AddCosts(const TrainingSample& sample, const Layout& layout, LayoutForecast
   forecast.bytes_per_query = static_cast<double>(layout.panels() * kPanelRows) * sizeof(float) * d;
   const auto rows = static_cast<double>(sample.collection_rows);
   const double projection = forecast.bytes_per_query / rows * StreamCost(forecast.bytes_per_query);
-  const double first = kFirstByte * static_cast<double>(layout.first_bytes() * kGroupRows);
   const double score = kScoredRow + kScoredComponent * d;
-  const double last = std::max(forecast.passed.back(), forecast.scored);
   // A refined row, on average: what the levels let through, relative to the first.
   double slabs = 0;
   for (size_t level = 0; level + 1 < layout.levels(); ++level) slabs += forecast.passed[level];
   if (layout.leading()) slabs = forecast.passed[0] * static_cast<double>(layout.later_slabs());
   forecast.bytes_per_row = streamed + slabs * kSlabWidth + forecast.scored * sizeof(float) * d;
   const double refine = forecast.passed[0] * (kSurvivor + kRefinedRow) + slabs * kRefinedSlab;
-  forecast.alone_nanoseconds = streamed * StreamCost(streamed * rows) + projection + refine +
-                               last * first + forecast.scored * score;
+  forecast.alone_nanoseconds =
+      streamed * StreamCost(streamed * rows) + projection + refine + forecast.scored * score;
   const double per_survivor =
-      kSurvivor + (layout.later_slabs() == 0 ? first
+      kSurvivor + (layout.later_slabs() == 0 ? score
                    : layout.leading()
                        ? kRefinedRow + kRefinedSlab * static_cast<double>(layout.later_slabs())
                        : kRefinedRow + kRefinedSlab);
   forecast.batch_nanoseconds =
       kBatchPasses * (kTileProduct * static_cast<double>(layout.padded_width()) + kTileRow) +
-      projection / 2 + kBatchSurvivors * forecast.batch_passed * per_survivor + last * first +
+      projection / 2 + kBatchSurvivors * forecast.batch_passed * per_survivor +
       forecast.scored * score;
 }
 
@@ -140,7 +138,12 @@ class Trainer {
       for (const uint32_t width : kWidths) {
         if (width > count || (leading && width >= d_)) continue;
         for (const bool sketch : {true, false}) {
-          TrainedLayout weighed = Weigh(Make(width, leading, sketch));
+          auto layout = Make(width, leading, sketch);
+          if (static_cast<double>(layout->code_bytes()) >
+              kMostMemory * 4 * static_cast<double>(d_)) {
+            continue;
+          }
+          TrainedLayout weighed = Weigh(std::move(layout));
           yield_();
           if (weighed.forecast.nanoseconds() >= least) continue;
           least = weighed.forecast.nanoseconds();
