@@ -52,7 +52,7 @@ class Codes {
         scale_(Room()),
         error_(Room()),
         tail_(Room()),
-        numbers_(Room() * (1 + 2 * layout.later_slabs())),
+        numbers_(Room() * layout.later_numbers()),
         norm_(Room()),
         bend_(Room()) {
     columns_ = {.layout = &layout,
@@ -574,6 +574,22 @@ TEST(Code, SurvivesWhereTheCertificateDoesNotApply) {
       const Asked unusable(codes, {huge, 0}, Metric::kL2, *kernel);
       EXPECT_FALSE(unusable.encoded.usable);
       EXPECT_EQ(unusable.Filter(1e30, Reading::kAllDigits).size(), codes.Room());
+    }
+  }
+}
+
+// What refining reads of a row beside its later slabs is what the first pass reads.
+TEST(Code, KeepsTheNumbersOfARowBesideItsLaterSlabs) {
+  Random random(16);
+  const Rows rows = MakeRows(Kind::kWildNorms, 64, 40, random);
+  for (const std::vector<float>& center : {std::vector<float>(), rows[0]}) {
+    const auto layout = MakeLayout({.dimension = 40, .first_width = 16, .center = center}, random);
+    const Codes codes(*layout, *RunnableKernels().front(), rows);
+    for (size_t row = 0; row < codes.Room(); ++row) {
+      const CodeColumns::RowNumbers numbers = codes.columns().row_numbers(row);
+      EXPECT_EQ(numbers.tail, FromHalf(codes.columns().tail[row]));
+      EXPECT_EQ(numbers.norm, codes.columns().norm[row]);
+      EXPECT_EQ(numbers.bend, codes.Bend(row));
     }
   }
 }
