@@ -20,8 +20,8 @@ std::string Dimensions(uint32_t count) {
 // "rotation, centered, trained on 153,770 rows", "identity (8-bit codes of all 384 dimensions)".
 std::string Kind(const Layout& layout) {
   if (layout.kind == LayoutKind::kIdentity) {
-    const std::string kind = absl::StrCat("identity (8-bit codes of all ",
-                                          Dimensions(layout.first_slab_dimensions), ")");
+    std::string kind = absl::StrCat("identity (8-bit codes of all ",
+                                    Dimensions(layout.first_slab_dimensions), ")");
     if (layout.trained_rows == 0) return kind;
     return absl::StrCat(kind, "; nothing better was found for ", Rows(layout.trained_rows));
   }
