@@ -479,9 +479,9 @@ class QueryEncoder {
     const double projection = left_out_ == Term::kProjection ? 0 : 2.1 * layout_.projection_error;
     const double whole = std::ldexp(encoded_.norm, -encoded_.exponent);
     const double lambda = std::ldexp(std::abs(encoded_.lambda), -encoded_.exponent);
-    double numbers = lambda * layout_.center_norm;
-    if (metric_ == Metric::kCosine) numbers += 1.01 * whole;
-    if (lambda > 0) numbers += lambda * layout_.longest;
+    // What multiplies norm and bend, which are rounded to float32: for cosine, norm is Ranking's.
+    double numbers = lambda > 0 ? lambda * layout_.longest : 0;
+    if (metric_ == Metric::kInnerProduct) numbers += lambda * layout_.center_norm;
     const double reference = metric_ == Metric::kL2 ? 0 : 0x1p-38 * whole;
     return (defect + projection) * norm_ +
            (left_out_ == Term::kNormRounding ? 0 : 0x1p-20 * numbers) + reference;

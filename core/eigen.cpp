@@ -28,7 +28,7 @@ namespace {
 constexpr size_t kChunkRows = 512;
 // Directions beyond those asked for that subspace iteration carries along, and its rounds.
 constexpr size_t kExtraDirections = 32;
-constexpr int kRounds = 4;
+constexpr int kRounds = 3;
 
 int Int(size_t n) { return static_cast<int>(n); }
 

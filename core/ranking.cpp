@@ -15,11 +15,12 @@ constexpr double kScoreMargin = 0x1p-36;
 constexpr double kSquareMargin = 0x1p-19;
 // A threshold that enters a float32 sum is lowered by more than the sum's rounding.
 constexpr double kThresholdMargin = 0x1p-20;
-// Float64 sums of up to 65,536 products: <q, center>, |p|^2, and the reference score's part that
-// the rows' scales do not cover.
-constexpr double kSlack = 0x1p-38;
-// Below this part of what it is the sum of, |center| + norm says nothing of |x|.
-constexpr double kLeastNormShare = 0x1p-20;
+// Below this part of |center|, |center| + norm says too little of |x|.
+constexpr double kLeastNormShare = 0x1p-10;
+
+// The relative rounding of float64 sums of n products: <q, center>, |p|^2, |center|, and what the
+// reference score's own sums do to the part of it that the rows' scales do not cover.
+double SumSlack(uint32_t n) { return (n / 4.0 + 32) * 0x1p-52; }
 
 }  // namespace
 
@@ -27,40 +28,48 @@ Ranking::Ranking(Metric metric, const EncodedQuery& query, const Layout& layout,
     : metric_(metric),
       query_(query),
       center_norm_(layout.center_norm),
+      longest_(layout.longest),
+      norm_margin_(left_out == Term::kNormRounding ? 0 : 0x1p-21),
       unit_(std::ldexp(1.0, query.exponent)) {
   const bool rounded = left_out != Term::kSquareRounding;
   if (metric == Metric::kL2) {
     alpha_ = layout.center.empty() ? 0 : 1 / unit_;
     gamma_ = -(rounded ? 1 - kSquareMargin : 1) / 2 / unit_;
     constant_ = -query.coded_norm * query.coded_norm / 2 / unit_;
-    slack_ = kSlack * std::abs(constant_);
+    slack_ = SumSlack(layout.dimension) * std::abs(constant_);
   } else {
     alpha_ = query.lambda / unit_;
     beta_ = query.lambda * center_norm_ / unit_;
     constant_ = query.center_product / unit_;
-    slack_ = kSlack * query.norm * center_norm_ / unit_;
+    slack_ = SumSlack(layout.dimension) * query.norm * center_norm_ / unit_;
   }
+}
+
+Ranking::NormTerm Ranking::ForNorm(double rank) const {
+  const double factor = beta_ - rank;
+  // Without a center a norm is |x|, and its rounding a part of itself.
+  if (center_norm_ == 0) return {factor + norm_margin_ * std::abs(factor), 0};
+  return {factor, norm_margin_ * std::abs(factor) * longest_};
 }
 
 double Ranking::Upper(double estimate, double radius, double norm, double bend) const {
   if (!query_.usable) return kInfinity;
-  const double value = estimate + Bias(norm, bend) + constant_;
-  const double upper = (value + radius + slack_) * unit_;
-  if (metric_ != Metric::kCosine) return upper;
+  const double upper = estimate + Bias(norm, bend) + constant_ + radius + slack_;
+  if (metric_ != Metric::kCosine) return upper * unit_;
   const double length = center_norm_ + norm;
   if (!(length > kLeastNormShare * center_norm_)) return kInfinity;
-  return upper / length;
+  const double rank = (upper + beta_ * norm) / length;
+  const double reach = center_norm_ == 0 ? norm : longest_;
+  return (rank + norm_margin_ * std::abs(beta_ - rank) * reach / length) * unit_;
 }
 
 double Ranking::Needed(double rank, double norm, double bend) const {
   if (!query_.usable || rank == -kInfinity) return -kInfinity;
-  double needed = rank / unit_;
-  if (metric_ == Metric::kCosine) {
-    const double length = center_norm_ + norm;
-    if (!(length > kLeastNormShare * center_norm_)) return -kInfinity;
-    needed *= length;
-  }
-  return needed - Bias(norm, bend) - constant_ - slack_;
+  const double without = -Bias(norm, bend) - constant_ - slack_;
+  if (metric_ != Metric::kCosine) return rank / unit_ + without;
+  if (!(center_norm_ + norm > kLeastNormShare * center_norm_)) return -kInfinity;
+  const NormTerm term = ForNorm(rank / unit_);
+  return rank / unit_ * center_norm_ - term.factor * norm - term.slack + without;
 }
 
 double Ranking::FromScore(Metric metric, const EncodedQuery& query, double score) {
@@ -110,12 +119,13 @@ QueryTerms Ranking::EstimateTerms(double rank, Reading reading) const {
 QueryTerms Ranking::BoundTerms(Reading reading) const {
   QueryTerms terms = Terms(-kInfinity, reading);
   terms.threshold = 0;
+  if (metric_ == Metric::kCosine) terms.norm = 0;
   return terms;
 }
 
 Ranking::Selection Ranking::Select(double rank) const {
   const QueryTerms terms = TermsFor(rank, 0, {});
-  return {metric_ == Metric::kCosine ? terms.norm - static_cast<float>(beta_) : 0, terms.threshold};
+  return {metric_ == Metric::kCosine ? terms.norm : 0, terms.threshold};
 }
 
 QueryTerms Ranking::TermsFor(double rank, float scale, const EncodedQuery::Factors& factors) const {
@@ -131,8 +141,9 @@ QueryTerms Ranking::TermsFor(double rank, float scale, const EncodedQuery::Facto
   double threshold = rank / unit_ - constant_;
   if (metric_ == Metric::kCosine) {
     // rank (|center| + norm), its first part with the threshold.
-    threshold = rank / unit_ * center_norm_ - constant_;
-    terms.norm = static_cast<float>(beta_ - rank / unit_);
+    const NormTerm term = ForNorm(rank / unit_);
+    threshold = rank / unit_ * center_norm_ - constant_ - term.slack;
+    terms.norm = static_cast<float>(term.factor);
   }
   terms.threshold = RoundDown(threshold - kThresholdMargin * std::abs(threshold) - slack_);
   return terms;

@@ -40,9 +40,10 @@ class Ranking {
 
   // What estimate + radius must reach for Upper to reach `rank`.
   double Needed(double rank, double norm, double bend) const;
-  // What norm and bend add to the estimate.
+  // What norm and bend add to a bound of BoundTerms.
   double Bias(double norm, double bend) const {
-    return alpha_ * bend + (beta_ + gamma_ * norm) * norm;
+    const double beta = metric_ == Metric::kCosine ? 0 : beta_;
+    return alpha_ * bend + (beta + gamma_ * norm) * norm;
   }
 
   // A lower bound on the rank of every row whose reference score is `score` or nearer.
@@ -65,13 +66,21 @@ class Ranking {
   const EncodedQuery::Factors& Factors(Reading reading) const;
 
  private:
+  // Cosine: what multiplies the norm of a row that is to reach `rank` (in units of the scaled
+  // query), and what covers the norm's rounding.
+  struct NormTerm {
+    double factor = 0, slack = 0;
+  };
+  NormTerm ForNorm(double rank) const;
   QueryTerms TermsFor(double rank, float scale, const EncodedQuery::Factors& factors) const;
   float Scale(Reading reading) const;
 
   const Metric metric_;
   const EncodedQuery& query_;
   double center_norm_;
-  double unit_;  // 2^exponent: a rank of 1 in the scaled query is so much
+  double longest_;      // >= |x - center| of every coded row
+  double norm_margin_;  // what a norm, its product and the sums they go into are rounded by
+  double unit_;         // 2^exponent: a rank of 1 in the scaled query is so much
   // In units of the scaled query: <p, z> + alpha bend + (beta + gamma norm) norm + constant is the
   // rank, times |x| for cosine, up to `slack`.
   double alpha_ = 0, beta_ = 0, gamma_ = 0, constant_ = 0, slack_ = 0;

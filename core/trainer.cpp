@@ -48,7 +48,7 @@ constexpr float kUsualSketchScale = 0.345f;
 constexpr double kLeastWeightShare = 0.02;
 // Widths of the first slab that are tried, and the most that a leading basis has.
 constexpr uint32_t kWidths[] = {32, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512};
-constexpr uint32_t kMaxLeading = 512;
+constexpr uint32_t kMaxLeading = 256;
 
 // Counts the rows that pass each level of a query that is alone, and those to be scored.
 void CountAlone(const CodedQuery& query, const CodeColumns& columns, size_t n, double tau,

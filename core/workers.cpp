@@ -135,6 +135,7 @@ struct Workers::Impl {
   std::vector<Call*> calls;        // guarded by mutex
   size_t turn = 0;                 // guarded by mutex
   std::atomic<size_t> listed = 0;  // calls.size(): a hint
+  std::atomic<int> running = 0;    // calls, those that their callers work on alone too: a hint
   std::atomic<uint32_t> news = 0;  // raised whenever there may be work
   std::atomic<bool> stop = false;
   std::vector<std::thread> pool;  // last: it uses the rest
@@ -144,16 +145,18 @@ Workers::Workers(int threads) : threads_(threads), impl_(std::make_unique<Impl>(
 Workers::~Workers() = default;
 
 int Workers::active() const {
-  return static_cast<int>(impl_->listed.load(std::memory_order_relaxed));
+  return impl_->running.load(std::memory_order_relaxed);
 }
 
 void Workers::ForEach(size_t n, const std::function<void(int, size_t)>& body) {
+  impl_->running.fetch_add(1, std::memory_order_relaxed);
   if (n == 1 || threads_ == 1) {
     for (size_t i = 0; i < n; ++i) body(0, i);
-    return;
+  } else {
+    Impl::Call call(n, body);
+    impl_->Run(call);
   }
-  Impl::Call call(n, body);
-  impl_->Run(call);
+  impl_->running.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace vexact
