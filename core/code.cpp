@@ -473,7 +473,11 @@ class QueryEncoder {
     if (!layout_.leading()) rest_ = lead_;
   }
 
-  // Part of every constant: what is at most a number of the query times |x - center|.
+  // Part of every constant: what is at most a number of the query times |x - center|. With |z| =
+  // |x - center| and p the query's coordinates, 1.1 defect + 2.1 projection_error bounds what the
+  // basis and the rounding of both projections change <p, z> by, relative to |p| |z|; 2^-20 covers
+  // the float32 roundings of norm and bend (each 2^-24 of at most 1.5 |z| and |z| longest) and of
+  // their products; 2^-38 the reference score's own sums, (d / 16 + 6) 2^-53 |q| |z|.
   double Reaching() const {
     const double defect = left_out_ == Term::kDefect ? 0 : 1.1 * layout_.defect;
     const double projection = left_out_ == Term::kProjection ? 0 : 2.1 * layout_.projection_error;
@@ -487,8 +491,12 @@ class QueryEncoder {
            (left_out_ == Term::kNormRounding ? 0 : 0x1p-20 * numbers) + reference;
   }
 
-  // `read` and `residual` are |p_P| and |f_P|, `tail` is |p_T|, `step` what 128 units of the last
-  // digit are worth for all coordinates together, `spread` and `reach` in row scales.
+  // The certificate of code.h, widened by what float32 does to it: the estimate's conversions and
+  // products err by at most 5 2^-24 range (spread scale + error), each of the bound's seven steps
+  // by 2^-24 of what they add up, which epsilon = 2^-20 covers. A factor is at least 2^-100, so
+  // that an infinite error gives an infinite bound and never NaN. `read` and `residual` are |p_P|
+  // and |f_P|, `tail` is |p_T|, `step` what 128 units of the last digit are worth for all
+  // coordinates together, `spread` and `reach` in row scales.
   EncodedQuery::Factors MakeFactors(double read, double residual, double tail, double step,
                                     double spread, double reach) const {
     constexpr double kEpsilon = 0x1p-20;

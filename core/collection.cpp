@@ -606,7 +606,8 @@ absl::StatusOr<bool> Collection::TrainLayout() {
   }
   // The one in use stays, with what is known of it today.
   std::lock_guard lock(layout_mutex_);
-  layout_.trained_rows = state->live_rows;
+  weighed_rows_ = state->live_rows;
+  if (!layout_.layout->has_basis()) layout_.trained_rows = weighed_rows_;
   layout_.forecast = now;
   layout_sequence_ = state->sequence;
   observed_.first_share = observed_.late_share;
@@ -619,6 +620,7 @@ void Collection::SetLayout(TrainedLayout layout) {
   observed_ = {};
   observed_.passed.resize(layout.layout->levels());
   layout_ = std::move(layout);
+  weighed_rows_ = layout_.trained_rows;
   layout_sequence_ = sequence;
 }
 
@@ -700,7 +702,7 @@ uint64_t Collection::TrainingRows() const {
 bool Collection::IsTrainingDue(const CollectionState& state) const {
   if (state.live_rows < TrainingRows()) return false;
   std::lock_guard lock(layout_mutex_);
-  if (state.live_rows >= kRetrainGrowth * layout_.trained_rows) return true;
+  if (state.live_rows >= kRetrainGrowth * weighed_rows_) return true;
   const uint64_t changed = state.sequence - layout_sequence_;
   return changed > 0 && observed_.first_share >= 0 &&
          observed_.late_share > kDriftFactor * std::max(observed_.first_share, kDriftLeastShare);

@@ -293,6 +293,7 @@ class Collection {
     double late_share = -1;
   };
   mutable Observed observed_;
+  uint64_t weighed_rows_ = 0;     // at the last training, whether it changed the layout or not
   uint64_t layout_sequence_ = 0;  // when the layout came into use
   std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];
 };

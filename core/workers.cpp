@@ -144,9 +144,7 @@ struct Workers::Impl {
 Workers::Workers(int threads) : threads_(threads), impl_(std::make_unique<Impl>(threads)) {}
 Workers::~Workers() = default;
 
-int Workers::active() const {
-  return impl_->running.load(std::memory_order_relaxed);
-}
+int Workers::active() const { return impl_->running.load(std::memory_order_relaxed); }
 
 void Workers::ForEach(size_t n, const std::function<void(int, size_t)>& body) {
   impl_->running.fetch_add(1, std::memory_order_relaxed);

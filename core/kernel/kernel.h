@@ -109,7 +109,8 @@ inline constexpr size_t kPanelRows = 64;
 // Kernel::project adds up kProjectRun products at a time, then those sums.
 inline constexpr size_t kProjectRun = 64;
 constexpr double ProjectError(size_t d) {
-  return static_cast<double>(kProjectRun + d / kProjectRun + 3);
+  const size_t runs = d / kProjectRun;
+  return static_cast<double>(kProjectRun + runs + 3);
 }
 
 struct Kernel {
