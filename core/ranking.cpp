@@ -55,6 +55,7 @@ Ranking::NormTerm Ranking::ForNorm(double rank) const {
 double Ranking::Upper(double estimate, double radius, double norm, double bend) const {
   if (!query_.usable) return kInfinity;
   const double upper = estimate + Bias(norm, bend) + constant_ + radius + slack_;
+  if (!(upper < kInfinity)) return kInfinity;  // a row that is not coded: no NaN may come of it
   if (metric_ != Metric::kCosine) return upper * unit_;
   const double length = center_norm_ + norm;
   if (!(length > kLeastNormShare * center_norm_)) return kInfinity;

@@ -83,5 +83,83 @@ TEST(Workers, ServesManyCallersAtOnce) {
   }
 }
 
+TEST(Workers, ReturnsAtOnceFromNothingToDo) {
+  for (int threads = 1; threads <= 3; ++threads) {
+    Workers workers(threads);
+    std::vector<std::jthread> callers;
+    for (int caller = 0; caller < 4; ++caller) {
+      callers.emplace_back([&] {
+        for (int round = 0; round < 200; ++round) {
+          workers.ForEach(0, [](int, size_t) { ADD_FAILURE() << "called for nothing"; });
+        }
+      });
+    }
+  }
+}
+
+// A call that has plenty to do does not keep the other threads from one that came later: the one
+// thread that is shared here looks after both before it is through with either.
+TEST(Workers, LongCallsShareTheThreadsFairly) {
+  constexpr size_t kIndices = 1'000'000;
+  Workers workers(2);
+  std::atomic<int> started = 0;
+  std::atomic<bool> helped[2] = {false, false};
+  std::atomic<size_t> helped_indices[2] = {0, 0};
+  std::atomic<size_t> done_when_both[2] = {0, 0};
+  std::vector<std::jthread> callers;
+  for (int call = 0; call < 2; ++call) {
+    callers.emplace_back([&, call] {
+      bool entered = false;
+      workers.ForEach(kIndices, [&](int slot, size_t) {
+        if (slot == 0) {
+          // The caller itself waits until the other thread has been here and there.
+          if (!entered) ++started;
+          entered = true;
+          while (!helped[0] || !helped[1]) std::this_thread::yield();
+          return;
+        }
+        while (started < 2) std::this_thread::yield();
+        if (!helped[call].exchange(true)) {
+          for (int i = 0; i < 2; ++i) done_when_both[i] = helped_indices[i].load();
+        }
+        ++helped_indices[call];
+      });
+    });
+  }
+  callers.clear();
+  EXPECT_TRUE(helped[0] && helped[1]);
+  EXPECT_LT(done_when_both[0], kIndices / 2);
+  EXPECT_LT(done_when_both[1], kIndices / 2);
+}
+
+TEST(Workers, TellsHowManyCallsAreRunning) {
+  for (int threads = 1; threads <= 3; ++threads) {
+    for (const size_t n : {1, 5}) {
+      SCOPED_TRACE(testing::Message() << threads << " threads, " << n << " indices");
+      Workers workers(threads);
+      EXPECT_EQ(workers.active(), 0);
+      std::atomic<int> inside = 0;
+      std::atomic<bool> seen = false;
+      std::vector<std::jthread> callers;
+      for (int caller = 0; caller < 3; ++caller) {
+        callers.emplace_back([&] {
+          bool counted = false;
+          workers.ForEach(n, [&](int slot, size_t) {
+            if (slot != 0) return;
+            if (!counted) ++inside;
+            counted = true;
+            while (!seen) std::this_thread::yield();
+          });
+        });
+      }
+      while (inside < 3) std::this_thread::yield();
+      EXPECT_EQ(workers.active(), 3);
+      seen = true;
+      callers.clear();
+      EXPECT_EQ(workers.active(), 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace vexact

@@ -594,21 +594,31 @@ TEST(Code, KeepsTheNumbersOfARowBesideItsLaterSlabs) {
   }
 }
 
+// A layout of rows that are all alike has no length to it at all.
 TEST(Code, RowsFartherThanTheLongestSurvive) {
-  const Rows rows = {{101, 100}, {103, 100}, {100, 90}, {100, 111}};
+  const Rows rows = {{101, 100}, {103, 100}, {100, 90}, {100, 111}, {100, 100}};
   auto layout = std::make_shared<Layout>(*Layout::Identity(2));
   layout->center = {100, 100};
   layout->center_norm = std::sqrt(20'000.0);
-  layout->longest = 10;
   layout->projection_error = layout->ProjectionBound();
-  for (const Kernel* kernel : RunnableKernels()) {
-    const Codes codes(*layout, *kernel, rows);
-    for (const Metric metric : kMetrics) {
-      const Asked asked(codes, {1, 2}, metric, *kernel);
-      const auto kept = RowsOf(asked.Filter(1e9, Reading::kAllDigits));
-      EXPECT_TRUE(kept.contains(3)) << Name(metric);
-      EXPECT_FALSE(kept.contains(0)) << Name(metric);
-      EXPECT_FALSE(kept.contains(2)) << Name(metric);
+  for (const double longest : {10, 0}) {
+    layout->longest = longest;
+    for (const Kernel* kernel : RunnableKernels()) {
+      const Codes codes(*layout, *kernel, rows);
+      for (const Metric metric : kMetrics) {
+        SCOPED_TRACE(testing::Message()
+                     << "longest " << longest << ", " << kernel->isa << ", " << Name(metric));
+        const Asked asked(codes, {1, 2}, metric, *kernel);
+        const auto kept = RowsOf(asked.Filter(1e9, Reading::kAllDigits));
+        for (uint32_t row = 0; row < rows.size(); ++row) {
+          const bool farther = longest == 0 ? row != 4 : row == 3;
+          EXPECT_EQ(kept.contains(row), farther) << "row " << row;
+          const double error = FromHalf(codes.columns().error[row]);
+          const double upper = asked.ranking.Upper(0, asked.encoded.factors[0].error * error,
+                                                   codes.columns().norm[row], codes.Bend(row));
+          EXPECT_EQ(upper == std::numeric_limits<double>::infinity(), farther) << "row " << row;
+        }
+      }
     }
   }
 }

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 
 #include "absl/strings/str_format.h"
 #include "core/collection.h"
@@ -255,16 +256,27 @@ class World {
     options.engine = EngineKind::kReference;
     const auto expected = collection_->Search(queries, options);
     if (!got.ok() || !expected.ok()) Fail(seed_, "search: " + std::string(got.status().message()));
-    for (size_t q = 0; q < queries.size(); ++q)
-      CompareHits(got->hits[q], expected->hits[q], metric, k, q);
+    for (size_t q = 0; q < queries.size(); ++q) {
+      CompareHits(got->hits[q], expected->hits[q],
+                  absl::StrFormat("%s, %s, k %d, %d rows, %s, %s, query %d of %d", Name(kind_),
+                                  Name(metric), k, got->rows_compared, tuning_.scan.kernel->isa,
+                                  Layouts(*got->snapshot), q, queries.size()));
+    }
+  }
+
+  // Each that some segment is coded under.
+  static std::string Layouts(const CollectionState& state) {
+    std::string text;
+    std::set<const Layout*> seen;
+    for (const CollectionState::Part& part : state.parts) {
+      if (!seen.insert(part.codes->layout().get()).second) continue;
+      text += (text.empty() ? "(" : "; ") + Describe(*part.codes->layout());
+    }
+    return text.empty() ? "(no segments)" : text + ")";
   }
 
   void CompareHits(const std::vector<ScoredRow>& got, const std::vector<ScoredRow>& expected,
-                   Metric metric, uint32_t k, size_t query) const {
-    const std::string where =
-        absl::StrFormat("%s, %s, k %d, %d rows, %s, now %s, query %d", Name(kind_), Name(metric), k,
-                        collection_->info().rows, tuning_.scan.kernel->isa,
-                        Describe(*collection_->layout().trained.layout), query);
+                   const std::string& where) const {
     if (got.size() != expected.size()) {
       Fail(seed_, absl::StrFormat("%s: %d hits, the reference has %d", where, got.size(),
                                   expected.size()));
