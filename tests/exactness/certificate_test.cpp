@@ -215,32 +215,40 @@ TEST(Certificate, NeedsTheErrorOfTheProjection) {
 
 // Rows whose length along the center is next to nothing, though it is kept as the difference of two
 // large numbers, and queries that ask for nothing else. All but one of the center's components are
-// 100; the rows' are in pairs that cancel.
+// 100; the rows' are in pairs that cancel, and equally long, for cosine.
+Case AlongTheCenter(Metric metric, Random& random) {
+  constexpr uint32_t kDimension = 64;
+  std::vector<float> center(kDimension, 100.0f);
+  center[0] = 0.001f;
+  Case data{.metric = metric,
+            .rows = Vectors(2'000, kDimension, [&](size_t j) { return center[j]; })};
+  for (auto& row : data.rows) {
+    row[0] = Integer(random, 1, 30);
+    for (size_t j = 2; j < kDimension; j += 2) {
+      float step = Integer(random, 20, 30);
+      if (metric == Metric::kCosine) step = Below(random, 2) == 0 ? 25.0f : -25.0f;
+      row[j] += step;
+      row[j - 1] -= step;
+    }
+    if (metric == Metric::kCosine) row[0] = Integer(random, 1, 2) / 64;
+  }
+  const LayoutForm form{
+      .dimension = kDimension, .first_width = kDimension, .center = center, .longest = 16 * 30 * 8};
+  data.layout = MakeLayout(form, random);
+  for (const float lambda : {0x1p19f, 0x1p20f, 0x1p21f}) {
+    data.queries.push_back(center);
+    for (float& x : data.queries.back()) x *= lambda;
+  }
+  return data;
+}
+
 TEST(Certificate, NeedsTheRoundingOfNorms) {
-  ExpectNeeded(Term::kNormRounding, [](const Kernel&, Random& random) {
-    constexpr uint32_t kDimension = 64;
-    std::vector<float> center(kDimension, 100.0f);
-    center[0] = 0.001f;
-    Case data{.rows = Vectors(2'000, kDimension, [&](size_t j) { return center[j]; })};
-    for (auto& row : data.rows) {
-      row[0] = Integer(random, 1, 30);
-      for (size_t j = 2; j < kDimension; j += 2) {
-        const float step = Integer(random, 20, 30);
-        row[j] += step;
-        row[j - 1] -= step;
-      }
-    }
-    data.layout = MakeLayout({.dimension = kDimension,
-                              .first_width = kDimension,
-                              .center = center,
-                              .longest = 16 * 30 * 8},
-                             random);
-    for (const float lambda : {0x1p19f, 0x1p20f, 0x1p21f}) {
-      data.queries.push_back(center);
-      for (float& x : data.queries.back()) x *= lambda;
-    }
-    return data;
-  });
+  for (const Metric metric : {Metric::kInnerProduct, Metric::kCosine}) {
+    SCOPED_TRACE(Name(metric));
+    ExpectNeeded(Term::kNormRounding, [metric](const Kernel&, Random& random) {
+      return AlongTheCenter(metric, random);
+    });
+  }
 }
 
 }  // namespace
