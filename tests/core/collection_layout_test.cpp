@@ -225,7 +225,7 @@ TEST_F(CollectionLayoutTest, IsTrainedOnLiveRowsAlone) {
 }
 
 TEST_F(CollectionLayoutTest, MaintenanceTellsWhatItDid) {
-  const auto collection = Make(512, 1'000);
+  const auto collection = Make(512, 4'000);
   std::vector<MaintenanceEvent::Kind> kinds;
   std::vector<uint64_t> rows;
   const MaintenanceReport report = [&](const Collection& of, const MaintenanceEvent& event) {
@@ -233,13 +233,13 @@ TEST_F(CollectionLayoutTest, MaintenanceTellsWhatItDid) {
     kinds.push_back(event.kind);
     rows.push_back(event.rows);
   };
-  Store(*collection, NarrowPoints(1, 0, 900, kDimension));
+  Store(*collection, NarrowPoints(1, 0, 3'900, kDimension));
   ASSERT_THAT(collection->Maintain({}, report), IsOk());
   EXPECT_TRUE(kinds.empty());
-  Store(*collection, NarrowPoints(2, 900, 156, kDimension));
+  Store(*collection, NarrowPoints(2, 3'900, 196, kDimension));
   ASSERT_THAT(collection->Maintain({}, report), IsOk());
   EXPECT_EQ(kinds, (std::vector{MaintenanceEvent::kTrained, MaintenanceEvent::kRecoded}));
-  EXPECT_EQ(rows, (std::vector<uint64_t>{1'056, 1'056}));
+  EXPECT_EQ(rows, (std::vector<uint64_t>{4'096, 4'096}));
 }
 
 // --------------------------------------------------------------------------------------- recoding
