@@ -84,7 +84,8 @@ TEST_F(MaintenanceTest, TrainsAndRecodesOneCollectionAfterAnother) {
 TEST_F(MaintenanceTest, PassesOverCollectionsThatAreGone) {
   Reports reports;
   Maintenance maintenance(reports.report());
-  maintenance.Add(MakeNarrow(1, 4'096));
+  const std::weak_ptr<Collection> gone = MakeNarrow(1, 4'096);
+  maintenance.Add(gone);
   maintenance.Add(std::weak_ptr<Collection>());
   const auto kept = MakeNarrow(2, 4'096);
   maintenance.Add(kept);
