@@ -104,6 +104,10 @@ struct Row {
   const double* inverse_weights;
 };
 
+uint16_t* Numbers(const CodeColumns& columns, size_t row) {
+  return reinterpret_cast<uint16_t*>(columns.later + row * columns.layout->later_bytes());
+}
+
 class GroupWriter {
  public:
   GroupWriter(const CodeColumns& columns)
@@ -122,8 +126,8 @@ class GroupWriter {
     if (columns_.tail != nullptr) columns_.tail[row] = 0;
     const size_t later = layout_.later_slabs();
     if (later == 0) return;
-    std::memset(columns_.later_slabs + row * later * kSlabWidth, kCodeOffset, later * kSlabWidth);
-    uint16_t* numbers = columns_.later_numbers + row * layout_.later_numbers();
+    std::memset(Codes(row), kCodeOffset, layout_.dimension - layout_.later_begin());
+    uint16_t* numbers = Numbers(columns_, row);
     *numbers++ = 0;
     for (size_t slab = 0; slab < later; ++slab) {
       *numbers++ = HalfUp(error);
@@ -147,6 +151,11 @@ class GroupWriter {
   }
 
  private:
+  uint8_t* Codes(size_t row) const {
+    return columns_.later + row * layout_.later_bytes() +
+           sizeof(uint16_t) * layout_.later_numbers();
+  }
+
   // Spreads a row's `n` bytes over its group's lines in `slab`; `bytes(j)` is the j-th.
   template <typename Bytes>
   void Store(uint8_t* slab, size_t n, size_t row, Bytes bytes) {
@@ -230,12 +239,11 @@ class GroupWriter {
                                     : ByteScale(row.rest, 0, layout_.dimension, row.length);
     const float scale = FromHalf(half);
     QuantiseBytes(row.rest + begin, layout_.dimension - begin, scale, codes_.data() + begin);
-    uint8_t* const line = columns_.later_slabs + row.index * later * kSlabWidth;
-    for (size_t j = 0; j < later * kSlabWidth; ++j) {
-      const int code = begin + j < layout_.dimension ? codes_[begin + j] : 0;
-      line[j] = static_cast<uint8_t>(code + kCodeOffset);
+    uint8_t* const to = Codes(row.index);
+    for (size_t j = begin; j < layout_.dimension; ++j) {
+      to[j - begin] = static_cast<uint8_t>(codes_[j] + kCodeOffset);
     }
-    uint16_t* const numbers = columns_.later_numbers + row.index * layout_.later_numbers();
+    uint16_t* const numbers = Numbers(columns_, row.index);
     numbers[0] = half;
     for (size_t level = 1; level <= later; ++level) {
       error += ResidualSquares(row.rest, layout_.slab_begin(level), layout_.slab_end(level), scale);
@@ -272,8 +280,7 @@ void StoreNorm(const CodeColumns& columns, size_t row, double norm, double g, do
 void CopyRowNumbers(const CodeColumns& columns, size_t row) {
   const size_t later = columns.layout->later_slabs();
   if (later == 0) return;
-  uint16_t* const to =
-      columns.later_numbers + row * columns.layout->later_numbers() + 1 + 2 * later;
+  uint16_t* const to = Numbers(columns, row) + 1 + 2 * later;
   const float bend = columns.bend == nullptr ? 0 : columns.bend[row];
   to[0] = columns.tail[row];
   std::memcpy(to + 1, columns.norm + row, sizeof(float));

@@ -109,10 +109,9 @@ struct Layout {
 
   // What a row's codes take, numbers and all.
   size_t code_bytes() const {
-    const size_t later = later_slabs();
-    const size_t numbers = 2 + (has_sketch() ? 2 : 0) + (later > 0 ? 1 + later_numbers() : 0);
+    const size_t numbers = 2 + (has_sketch() ? 2 : 0) + (later_slabs() > 0 ? 1 : 0);
     const size_t norms = center.empty() ? 1 : 2;
-    return first_bytes() + sketch_bytes() + later * kSlabWidth + sizeof(uint16_t) * numbers +
+    return first_bytes() + sketch_bytes() + later_bytes() + sizeof(uint16_t) * numbers +
            sizeof(float) * norms;
   }
 
@@ -120,6 +119,12 @@ struct Layout {
   // 1 on, and what refining needs besides, so that it need not look anywhere else: the tail of
   // level 0, norm and bend.
   size_t later_numbers() const { return 1 + 2 * later_slabs() + 5; }
+  // A row's later slabs behind their numbers, all in one place: the last slab ends with the last
+  // coordinate, and the next row begins.
+  size_t later_bytes() const {
+    if (later_slabs() == 0) return 0;
+    return (sizeof(uint16_t) * later_numbers() + dimension - later_begin() + 3) / 4 * 4;
+  }
 
   // The first coordinate of the later slabs.
   size_t later_begin() const { return leading() ? 0 : first_width; }

@@ -422,10 +422,12 @@ class Scan {
   void AddPending(const Pending& pending, size_t q, Slot& slot) const {
     slot.pending[q].push_back(pending);
     const CodeColumns& columns = Columns(pending.part);
-    if (columns.later_slabs == nullptr) return;
-    __builtin_prefetch(columns.later_slab(pending.row, 1));
-    __builtin_prefetch(columns.later_slab(pending.row, 1) + kSlabWidth);
+    if (columns.later == nullptr) return;
+    // The numbers and the slab behind them: three lines at most, in one place.
+    const uint8_t* const slab = columns.later_slab(pending.row, 1);
     __builtin_prefetch(columns.numbers(pending.row));
+    __builtin_prefetch(slab);
+    __builtin_prefetch(slab + kSlabWidth - 1);
   }
 
   void JudgeIfMany(size_t q, Slot& slot, size_t limit) {

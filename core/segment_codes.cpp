@@ -9,9 +9,9 @@ absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
   columns.layout = codes->layout_.get();
   columns.capacity = capacity;
   absl::Status status;
-  const auto reserve = [&]<typename T>(T*& column, size_t numbers) {
+  const auto reserve = [&]<typename T>(T*& column, size_t numbers, size_t more = 0) {
     if (!status.ok() || numbers == 0) return;
-    auto pages = Pages::Map(sizeof(T) * numbers * capacity);
+    auto pages = Pages::Map(sizeof(T) * numbers * capacity + more);
     if (!pages.ok()) {
       status = pages.status();
       return;
@@ -31,8 +31,8 @@ absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
   reserve(columns.tail, later > 0 ? 1 : 0);
   reserve(columns.norm, 1);
   reserve(columns.bend, columns.layout->center.empty() ? 0 : 1);
-  reserve(columns.later_slabs, later * kSlabWidth);
-  reserve(columns.later_numbers, later > 0 ? columns.layout->later_numbers() : 0);
+  // A slab's read may go on behind the last row.
+  reserve(columns.later, columns.layout->later_bytes(), later > 0 ? kSlabWidth : 0);
   if (!status.ok()) return status;
   return codes;
 }

@@ -18,11 +18,11 @@ namespace {
 constexpr double kCachedByte = 0.022;  // past a query that is alone, up to kCachedBytes of all rows
 constexpr double kStreamedByte = 0.064;  // from kStreamedBytes on; between them it grows evenly
 constexpr double kCachedBytes = 8e6;
-constexpr double kStreamedBytes = 64e6;
+constexpr double kStreamedBytes = 32e6;
 constexpr double kTileProduct = 0.0066;    // a byte with a query's digit, in a tile
 constexpr double kTileRow = 0.35;          // a bound in a tile
-constexpr double kSurvivor = 8;            // a row that level 0 does not rule out, besides
-constexpr double kRefinedRow = 40;         // the later slabs of a row: the first look,
+constexpr double kRefinedRow = 33;         // a row whose later slabs are read: the first look,
+constexpr double kBatchRefinedRow = 58;    // the same in a batch, where fewer reads overlap,
 constexpr double kRefinedSlab = 8;         // and each slab
 constexpr double kScoredRow = 100;         // a row that is scored,
 constexpr double kScoredComponent = 0.35;  // and each of its components
@@ -106,14 +106,14 @@ void AddCosts(const TrainingSample& sample, const Layout& layout, LayoutForecast
   for (size_t level = 0; level + 1 < layout.levels(); ++level) slabs += forecast.passed[level];
   if (layout.leading()) slabs = forecast.passed[0] * static_cast<double>(layout.later_slabs());
   forecast.bytes_per_row = streamed + slabs * kSlabWidth + forecast.scored * sizeof(float) * d;
-  const double refine = forecast.passed[0] * (kSurvivor + kRefinedRow) + slabs * kRefinedSlab;
+  const double refine = forecast.passed[0] * kRefinedRow + slabs * kRefinedSlab;
   forecast.alone_nanoseconds =
       streamed * StreamCost(streamed * rows) + projection + refine + forecast.scored * score;
   const double per_survivor =
-      kSurvivor + (layout.later_slabs() == 0 ? score
-                   : layout.leading()
-                       ? kRefinedRow + kRefinedSlab * static_cast<double>(layout.later_slabs())
-                       : kRefinedRow + kRefinedSlab);
+      layout.later_slabs() == 0
+          ? score
+          : kBatchRefinedRow +
+                kRefinedSlab * (layout.leading() ? static_cast<double>(layout.later_slabs()) : 1);
   forecast.batch_nanoseconds =
       kBatchPasses * (kTileProduct * static_cast<double>(layout.padded_width()) + kTileRow) +
       projection / 2 + kBatchSurvivors * forecast.batch_passed * per_survivor +

@@ -107,7 +107,7 @@ SlabProducts Avx512VnniSlabProducts(const uint8_t* codes, const int8_t* high, co
   __m512i high_sum = _mm512_setzero_si512();
   __m512i low_sum = _mm512_setzero_si512();
   for (size_t j = 0; j < slabs * kSlabWidth; j += kSlabWidth) {
-    const __m512i c = _mm512_load_si512(codes + j);
+    const __m512i c = _mm512_loadu_si512(codes + j);
     high_sum = _mm512_dpbusd_epi32(high_sum, c, _mm512_loadu_si512(high + j));
     low_sum = _mm512_dpbusd_epi32(low_sum, c, _mm512_loadu_si512(low + j));
   }

@@ -154,7 +154,7 @@ struct Kernel {
   void (*project)(const float* basis, size_t panels, size_t d, const float* rows, size_t n,
                   float* out);
 
-  // `slabs` consecutive later slabs of one row (kSlabWidth codes each, 64-byte aligned) against the
+  // `slabs` consecutive later slabs of one row (kSlabWidth codes each) against the
   // query's (kSlabWidth digits a plane and slab).
   SlabProducts (*slab_products)(const uint8_t* codes, const int8_t* high, const int8_t* low,
                                 size_t slabs);

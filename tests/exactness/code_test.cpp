@@ -46,13 +46,12 @@ class Codes {
       : groups_((rows.size() + kGroupRows - 1) / kGroupRows),
         first_(Room() * layout.first_bytes()),
         sketch_(Room() * layout.sketch_bytes()),
-        later_(Room() * layout.later_slabs() * kSlabWidth),
+        later_(Room() * layout.later_bytes() + kSlabWidth),
         sketch_scale_(Room()),
         sketch_error_(Room()),
         scale_(Room()),
         error_(Room()),
         tail_(Room()),
-        numbers_(Room() * layout.later_numbers()),
         norm_(Room()),
         bend_(Room()) {
     columns_ = {.layout = &layout,
@@ -66,8 +65,7 @@ class Codes {
                 .tail = layout.later_slabs() > 0 ? tail_.data() : nullptr,
                 .norm = norm_.data(),
                 .bend = layout.center.empty() ? nullptr : bend_.data(),
-                .later_slabs = later_.data(),
-                .later_numbers = numbers_.data()};
+                .later = later_.data()};
     for (size_t group = 0; group < groups_; ++group) {
       std::vector<float> block;
       double dots[kGroupRows];
@@ -89,7 +87,7 @@ class Codes {
  private:
   size_t groups_;
   Aligned<uint8_t> first_, sketch_, later_;
-  Aligned<uint16_t> sketch_scale_, sketch_error_, scale_, error_, tail_, numbers_;
+  Aligned<uint16_t> sketch_scale_, sketch_error_, scale_, error_, tail_;
   Aligned<float> norm_, bend_;
   CodeColumns columns_;
 };
