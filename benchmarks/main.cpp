@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "benchmarks/engine_pipe.h"
+#include "benchmarks/growth_benchmark.h"
 #include "benchmarks/scan_benchmark.h"
 
 int main(int argc, char** argv) {
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
       "  vexact-bench scan                    all cases\n"
       "  vexact-bench scan --only small       one of: small worst sentences concurrent clustered "
       "isotropic\n"
+      "  vexact-bench growth                  how the time grows with rows, k, batch, dimensions\n"
       "  scripts/bench                        against other engines, through vexact-bench engine"};
   app.require_subcommand(1);
   vexact::bench::ScanOptions options{.only = "", .rounds = 20, .data_dir = VEXACT_DEFAULT_DATA_DIR};
@@ -22,6 +24,12 @@ int main(int argc, char** argv) {
   scan->add_option("--rounds", options.rounds, "counted rounds of each measurement")
       ->capture_default_str();
   scan->add_option("--data", options.data_dir, "folder of sentences.f16.npy and queries.f32.npy")
+      ->capture_default_str();
+  CLI::App* growth = app.add_subcommand(
+      "growth", "how the time of a search grows with rows, k, batch and dimensions");
+  growth->add_option("--rounds", options.rounds, "counted searches of each line")
+      ->capture_default_str();
+  growth->add_option("--data", options.data_dir, "folder of sentences.f16.npy and queries.f32.npy")
       ->capture_default_str();
   constexpr int kMaxThreads = 1'024;
   int threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads);
@@ -34,5 +42,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   if (engine->parsed()) return vexact::bench::RunEnginePipe(threads);
+  if (growth->parsed()) {
+    return vexact::bench::RunGrowthBenchmark(options.data_dir, options.rounds);
+  }
   return vexact::bench::RunScanBenchmark(options);
 }
