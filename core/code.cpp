@@ -105,7 +105,7 @@ struct Row {
 };
 
 uint16_t* Numbers(const CodeColumns& columns, size_t row) {
-  return reinterpret_cast<uint16_t*>(columns.later + row * columns.layout->later_bytes());
+  return reinterpret_cast<uint16_t*>(columns.later + columns.layout->later_at(row));
 }
 
 class GroupWriter {
@@ -152,8 +152,7 @@ class GroupWriter {
 
  private:
   uint8_t* Codes(size_t row) const {
-    return columns_.later + row * layout_.later_bytes() +
-           sizeof(uint16_t) * layout_.later_numbers();
+    return columns_.later + layout_.later_at(row) + sizeof(uint16_t) * layout_.later_numbers();
   }
 
   // Spreads a row's `n` bytes over its group's lines in `slab`; `bytes(j)` is the j-th.

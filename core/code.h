@@ -41,18 +41,17 @@ struct CodeColumns {
   // <center, x - center> - |center| norm: how much of the row's length along the center the norm
   // does not tell. Null without a center.
   float* bend = nullptr;
-  // [capacity][Layout::later_bytes()]: each row's numbers, then its later slabs; kSlabWidth bytes
-  // more than that may be read.
+  // Each row's numbers, then its later slabs, at Layout::later_at(row).
   uint8_t* later = nullptr;
 
   // The slab that level >= 1 reads. What it holds beyond slab_end is not the row's.
   const uint8_t* later_slab(size_t row, size_t level) const {
-    return later + row * layout->later_bytes() + sizeof(uint16_t) * layout->later_numbers() +
+    return later + layout->later_at(row) + sizeof(uint16_t) * layout->later_numbers() +
            (level - 1) * kSlabWidth;
   }
   // The scale of the later slabs, then error and tail of each level from 1 on.
   const uint16_t* numbers(size_t row) const {
-    return reinterpret_cast<const uint16_t*>(later + row * layout->later_bytes());
+    return reinterpret_cast<const uint16_t*>(later + layout->later_at(row));
   }
   struct RowNumbers {
     float tail, norm, bend;

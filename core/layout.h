@@ -111,8 +111,8 @@ struct Layout {
   size_t code_bytes() const {
     const size_t numbers = 2 + (has_sketch() ? 2 : 0) + (later_slabs() > 0 ? 1 : 0);
     const size_t norms = center.empty() ? 1 : 2;
-    return first_bytes() + sketch_bytes() + later_bytes() + sizeof(uint16_t) * numbers +
-           sizeof(float) * norms;
+    return first_bytes() + sketch_bytes() + later_at(kGroupRows) / kGroupRows +
+           sizeof(uint16_t) * numbers + sizeof(float) * norms;
   }
 
   // 16-bit numbers that go with a row's later slabs: their scale, error and tail of each level from
@@ -124,6 +124,12 @@ struct Layout {
   size_t later_bytes() const {
     if (later_slabs() == 0) return 0;
     return (sizeof(uint16_t) * later_numbers() + dimension - later_begin() + 3) / 4 * 4;
+  }
+  // Where they begin. A slab's read may go on behind the last coordinate: into rows of the same
+  // group, which were coded with it, or into the room behind them, which nobody writes.
+  size_t later_at(size_t row) const {
+    const size_t room = later_slabs() == 0 ? 0 : kSlabWidth;
+    return row * later_bytes() + row / kGroupRows * room;
   }
 
   // The first coordinate of the later slabs.

@@ -9,15 +9,18 @@ absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
   columns.layout = codes->layout_.get();
   columns.capacity = capacity;
   absl::Status status;
-  const auto reserve = [&]<typename T>(T*& column, size_t numbers, size_t more = 0) {
+  const auto reserve_all = [&]<typename T>(T*& column, size_t numbers) {
     if (!status.ok() || numbers == 0) return;
-    auto pages = Pages::Map(sizeof(T) * numbers * capacity + more);
+    auto pages = Pages::Map(sizeof(T) * numbers);
     if (!pages.ok()) {
       status = pages.status();
       return;
     }
     column = pages->as<T>();
     codes->pages_.push_back(*std::move(pages));
+  };
+  const auto reserve = [&](auto*& column, size_t numbers) {
+    reserve_all(column, numbers * capacity);
   };
   const size_t later = columns.layout->later_slabs();
   reserve(columns.first_slab, columns.layout->first_bytes());
@@ -31,8 +34,7 @@ absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
   reserve(columns.tail, later > 0 ? 1 : 0);
   reserve(columns.norm, 1);
   reserve(columns.bend, columns.layout->center.empty() ? 0 : 1);
-  // A slab's read may go on behind the last row.
-  reserve(columns.later, columns.layout->later_bytes(), later > 0 ? kSlabWidth : 0);
+  reserve_all(columns.later, columns.layout->later_at(capacity));
   if (!status.ok()) return status;
   return codes;
 }

@@ -51,7 +51,7 @@ TEST(SegmentCodes, AreTheSameHoweverTheRowsCame) {
     const CodeColumns& b = (*other)->columns();
     EXPECT_EQ(std::memcmp(a.first_slab, b.first_slab, kCoded * layout->first_bytes()), 0);
     EXPECT_EQ(std::memcmp(a.sketch, b.sketch, kCoded * layout->sketch_bytes()), 0);
-    EXPECT_EQ(std::memcmp(a.later, b.later, kCoded * layout->later_bytes()), 0);
+    EXPECT_EQ(std::memcmp(a.later, b.later, layout->later_at(kCoded)), 0);
     for (size_t row = 0; row < kCoded; ++row) {
       EXPECT_EQ(a.scale[row], b.scale[row]);
       EXPECT_EQ(a.error[row], b.error[row]);

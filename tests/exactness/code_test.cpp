@@ -46,7 +46,7 @@ class Codes {
       : groups_((rows.size() + kGroupRows - 1) / kGroupRows),
         first_(Room() * layout.first_bytes()),
         sketch_(Room() * layout.sketch_bytes()),
-        later_(Room() * layout.later_bytes() + kSlabWidth),
+        later_(layout.later_at(Room())),
         sketch_scale_(Room()),
         sketch_error_(Room()),
         scale_(Room()),
