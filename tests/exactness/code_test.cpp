@@ -862,16 +862,17 @@ TEST(Kernel, SlabProductsAreExact) {
       const size_t n = slabs * kSlabWidth;
       const Extreme of_codes = i < 4 ? Extreme::kTop : Extreme::kNone;
       const Extreme of_digits = i < 4 ? kExtremes[1 + i % 2] : Extreme::kNone;
-      Aligned<uint8_t> codes(n);
+      Aligned<uint8_t> block(n + kSlabWidth);
+      uint8_t* const codes = block.data() + Below(random, kSlabWidth);  // they begin anywhere
       const auto high = MakeDigits(n, -kernel->max_digit, kernel->max_digit, of_digits, random);
       const auto low = MakeDigits(n, -64, 63, of_digits, random);
       SlabProducts expected;
       for (size_t j = 0; j < n; ++j) {
-        codes.data()[j] = static_cast<uint8_t>(Within(1, 255, of_codes, random));
-        expected.high += codes.data()[j] * high[j];
-        expected.low += codes.data()[j] * low[j];
+        codes[j] = static_cast<uint8_t>(Within(1, 255, of_codes, random));
+        expected.high += codes[j] * high[j];
+        expected.low += codes[j] * low[j];
       }
-      const auto products = kernel->slab_products(codes.data(), high.data(), low.data(), slabs);
+      const auto products = kernel->slab_products(codes, high.data(), low.data(), slabs);
       ASSERT_EQ(products.high, expected.high) << kernel->isa << ", " << slabs << " slabs";
       ASSERT_EQ(products.low, expected.low) << kernel->isa << ", " << slabs << " slabs";
     }
