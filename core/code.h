@@ -8,9 +8,9 @@
 //     <p, z> - t s D = <p_P, e_P> + <f_P, s c_P> + <p_T, z_T>,  so by Cauchy-Schwarz
 //     |<p, z> - t s D| <= |p_P| |e_P| + |f_P| |s c_P| + |p_T| |z_T|.
 //
-// |e_P| and |z_T| are kept with the row; everything else is at most a number of the query times the
-// row's scale, because scales are chosen so that |z| <= reach * scale. Every number below that
-// enters the bound is rounded outward.
+// |e_P| and |z_T| are kept with the row, and |s c_P| <= |z| + |e_P|; what is left is at most a
+// number of the query times the row's scale, because scales are chosen so that |z| <= reach *
+// scale. Every number below that enters the bound is rounded outward.
 #pragma once
 
 #include <bit>

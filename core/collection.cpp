@@ -43,12 +43,11 @@ constexpr uint64_t kRetrainGrowth = 4;
 // The layout is replaced when another promises so much less.
 constexpr double kReplaceBelow = 0.9;
 // Drift: among searches for few neighbours, so many a window, the share of rows that pass the first
-// slab has risen so far, and so much of the data is new.
+// slab has risen so far since the layout came into use, and something was written meanwhile.
 constexpr uint32_t kDriftK = 100;
 constexpr uint64_t kDriftSearches = 256;
 constexpr double kDriftFactor = 3;
 constexpr double kDriftLeastShare = 0.005;
-constexpr uint64_t kDriftNewShare = 8;
 
 bool IsGarbage(const CollectionState::Part& part) {
   return part.segment->dead() > part.rows / kDeadShare;

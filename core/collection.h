@@ -205,7 +205,7 @@ class Collection {
   absl::Status Recode(const std::stop_token& stop = {});
 
   // Whatever of the three is due: the layout is trained when there are enough rows, again after
-  // fourfold growth or when much of the data has changed and more rows than before pass the first
+  // fourfold growth, and when something was written and many more rows than before pass the first
   // slab. Gives way to searches. For the background.
   absl::Status Maintain(const std::stop_token& stop = {}, const MaintenanceReport& report = {});
 

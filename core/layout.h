@@ -86,8 +86,9 @@ struct Layout {
     return basis[line + row % kPanelRows / 16].lane[row % 16];
   }
 
-  // |x - center| <= byte_reach() * scale for every row of bytes: scales are chosen so. A row may be
-  // up to three times as flat as one of normal components before that makes its codes coarser.
+  // |x - center| <= byte_reach() * scale for every row of bytes: scales are chosen so. That
+  // makes the codes coarser of rows whose components are nearly equal in magnitude, up to 2.6
+  // times; of normal components the largest decides.
   float byte_reach() const { return 48 * std::sqrt(static_cast<float>(dimension)); }
   // The norm of what the sketch's codes stand for, counted in weights, is at most sketch_spread() *
   // scale: a scale is at least 0.3 of the root mean square of what it codes.

@@ -94,6 +94,12 @@ struct Slot {
   std::vector<QueryTerms> terms;
   SearchStatistics statistics;
 
+  // A batch's lists can be large; the next search is likely to be alone.
+  void ForgetQueries() {
+    pending = {};
+    best = {};
+  }
+
   Survivor* Room(size_t n) {
     if (survivors.size() < n) survivors.resize(n);
     return survivors.data();
@@ -154,7 +160,10 @@ class Scan {
         return status;
       }
     }
-    for (const Slot& slot : slots_) answer.statistics += slot.statistics;
+    for (Slot& slot : slots_) {
+      answer.statistics += slot.statistics;
+      if (queries.size() >= kLeastBatch) slot.ForgetQueries();
+    }
     for (const auto& layout : layouts_) {
       answer.statistics.bytes_read += queries.size() * layout->basis_bytes();
     }

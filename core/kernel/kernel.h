@@ -90,11 +90,11 @@ struct Survivor {
 
 // Queries that pass over the rows together, on their high digits alone.
 struct Tile {
-  // [width / 4][Kernel::tile_queries][4 digits]; queries beyond `queries` are not read as such.
+  // [width / 4][Kernel::tile_queries][4 digits]; what lies beyond `queries` may be anything.
   const int8_t* digits = nullptr;
-  const int32_t* digit_sums = nullptr;  // of each query's digits
-  const QueryTerms* terms = nullptr;
-  size_t queries = 0;  // 1 to Kernel::tile_queries
+  const int32_t* digit_sums = nullptr;  // of each query's digits: Kernel::tile_queries numbers too
+  const QueryTerms* terms = nullptr;    // of each query
+  size_t queries = 0;                   // 1 to Kernel::tile_queries
 };
 
 // The two planes' sums of products of a row's later slabs with a query's: sum_j u_j * digit_j, u_j

@@ -437,6 +437,7 @@ void ExpectTileLosesNone(const Codes& codes, const std::deque<Asked>& asked, siz
     taus.push_back(ranks[q][Below(random, ranks[q].size())]);
     terms.push_back(asked[q].ranking.Terms(taus[q], reading));
   }
+  sums.resize(kernel.tile_queries);
   const auto packed = Pack(digits, kernel);
   const Tile tile{packed.data(), sums.data(), terms.data(), count};
   // One of them may ask for what another does not.
@@ -563,8 +564,9 @@ TEST(Code, SurvivesWhereTheCertificateDoesNotApply) {
   // Norms outside [2^-40, 2^40]: whatever the threshold, the reference score decides.
   const Rows rows = {{1e-20f, 0}, {0, 1e20f}, {1, 1}, {0, 0}};
   const std::vector<float> query = {1, 2};
+  const auto layout = Layout::Identity(2);
   for (const Kernel* kernel : RunnableKernels()) {
-    const Codes codes(*Layout::Identity(2), *kernel, rows);
+    const Codes codes(*layout, *kernel, rows);
     const Asked asked(codes, query, Metric::kInnerProduct, *kernel);
     EXPECT_EQ(RowsOf(asked.Filter(1e30, Reading::kAllDigits)), (std::set<uint32_t>{0, 1}));
     // And queries: nothing is ruled out for them.
