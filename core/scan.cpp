@@ -263,7 +263,7 @@ class Scan {
     if (block.groups == 0) return;
     ScanQuery& query = *queries_[q];
     const CodedQuery& coded = Coded(query, block.part);
-    CountFiltered(block, 1, LayoutOf(block).alone_row_bytes(), slot);
+    CountFiltered(block, 1, coded.alone_row_bytes(), slot);
     Survivor* const out = slot.Room(block.groups * kGroupRows);
     const size_t best = coded.Bound(Columns(block.part), block.first_group, block.groups,
                                     query.about(), scratch_.bounds[offset].bounds, out);

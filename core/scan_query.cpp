@@ -19,9 +19,10 @@ PackedTile PackTile(std::span<const EncodedQuery* const> members, const Kernel& 
 }
 
 CodedQuery::CodedQuery(std::span<const float> query, double dot, Metric metric,
-                       const Layout& layout, const Kernel& kernel, Term left_out)
+                       const Layout& layout, const Kernel& kernel, Term left_out, size_t k)
     : layout_(layout),
       kernel_(kernel),
+      by_sketch_(layout.has_sketch() && k <= kMostBySketch),
       encoded_(EncodeQuery(query, dot, metric, layout, kernel, left_out)),
       ranking_(metric, encoded_, layout, left_out) {
   sketch_.resize(encoded_.sketch.size() * kernel.tile_queries);
@@ -116,7 +117,7 @@ void ScanQuery::Encode(std::span<const std::shared_ptr<const Layout>> layouts, c
                        Term left_out) {
   for (const auto& layout : layouts) {
     coded_.push_back(std::make_unique<CodedQuery>(query_.vector, query_.dot, metric_, *layout,
-                                                  kernel, left_out));
+                                                  kernel, left_out, k_));
   }
 }
 

@@ -27,12 +27,16 @@ struct PackedTile {
 // Of their high digits. REQUIRES: at most kernel.tile_queries members, of one layout.
 PackedTile PackTile(std::span<const EncodedQuery* const> members, const Kernel& kernel);
 
-// A query as one layout codes it. Thread safety: const.
+// Searches for more neighbours than this read the first slab's bytes instead of the sketch: their
+// tau is so low that the sketch rules out too little.
+inline constexpr size_t kMostBySketch = 64;
+
+// A query as one layout codes it, for k neighbours. Thread safety: const.
 class CodedQuery {
  public:
   // REQUIRES: `layout` and `kernel` outlive it.
   CodedQuery(std::span<const float> query, double dot, Metric metric, const Layout& layout,
-             const Kernel& kernel, Term left_out = Term::kNone);
+             const Kernel& kernel, Term left_out = Term::kNone, size_t k = 1);
   CodedQuery(const CodedQuery&) = delete;  // the ranking refers to encoded_
 
   const EncodedQuery& encoded() const { return encoded_; }
@@ -43,6 +47,11 @@ class CodedQuery {
   // has room for all rows. Returns how many it wrote.
   size_t Bound(const CodeColumns& columns, size_t group, size_t groups, double about, float* bounds,
                Survivor* out) const;
+
+  // What Bound reads of a row.
+  size_t alone_row_bytes() const {
+    return by_sketch_ ? layout_.alone_row_bytes() : layout_.first_row_bytes();
+  }
 
   // Of rows with these bounds, those that are not ruled out for `tau`.
   size_t Select(const CodeColumns& columns, size_t group, size_t groups, double tau,
@@ -67,12 +76,11 @@ class CodedQuery {
   // `first` is a bound on <p, z_P>, what the first slab contributes.
   Refined Refine(const CodeColumns& columns, size_t row, const Numbers& row_numbers, double first,
                  double tau) const;
-  Reading AloneReading() const {
-    return layout_.has_sketch() ? Reading::kSketch : Reading::kAllDigits;
-  }
+  Reading AloneReading() const { return by_sketch_ ? Reading::kSketch : Reading::kAllDigits; }
 
   const Layout& layout_;
   const Kernel& kernel_;
+  const bool by_sketch_;
   const EncodedQuery encoded_;
   const Ranking ranking_;
   std::vector<int8_t> sketch_;  // its digits, lying as far apart as those of a whole tile
@@ -83,7 +91,7 @@ class CodedQuery {
 class ScanQuery {
  public:
   ScanQuery(Metric metric, size_t k, const EngineQuery& query)
-      : metric_(metric), query_(query), top_(metric, k) {}
+      : metric_(metric), k_(k), query_(query), top_(metric, k) {}
 
   // For each layout, in the scan's order.
   void Encode(std::span<const std::shared_ptr<const Layout>> layouts, const Kernel& kernel,
@@ -130,6 +138,7 @@ class ScanQuery {
   }
 
   const Metric metric_;
+  const size_t k_;
   const EngineQuery& query_;
   std::vector<std::unique_ptr<CodedQuery>> coded_;  // by layout
   std::vector<std::pair<uint32_t, uint32_t>> seeds_;
