@@ -144,7 +144,7 @@ TEST(Certificate, NeedsWhatALeadingBasisLeavesOut) {
 // to three queries pass alone.
 TEST(Certificate, NeedsTheSketchsResidual) {
   ExpectNeeded(Term::kRowResidual, [](const Kernel&, Random& random) {
-    Case data{.k = 100, .rows = MakeRows(Kind::kGaussian, 5'000, 64, random)};
+    Case data{.k = 60, .rows = MakeRows(Kind::kGaussian, 5'000, 64, random)};
     const LayoutForm form{.dimension = 64, .first_width = 64, .sketch = true};
     data.layout = MakeLayout(form, random);
     data.queries = MakeRows(Kind::kGaussian, 3, 64, random);
