@@ -59,11 +59,11 @@ class Growth {
   explicit Growth(size_t rounds) : rounds_(rounds) {}
 
   // A collection of `rows` whose layout is trained and whose segments are coded under it.
-  std::unique_ptr<Collection> Load(std::span<const std::vector<float>> rows) {
+  std::unique_ptr<Collection> Load(std::span<const std::vector<float>> rows,
+                                   Metric metric = Metric::kInnerProduct) {
     auto collection = std::make_unique<Collection>(
         "growth",
-        CollectionConfig{.dimension = static_cast<uint32_t>(rows.front().size()),
-                         .metric = Metric::kInnerProduct},
+        CollectionConfig{.dimension = static_cast<uint32_t>(rows.front().size()), .metric = metric},
         workers_);
     constexpr size_t kRowsPerWrite = 1'000;
     for (size_t first = 0; first < rows.size(); first += kRowsPerWrite) {
@@ -141,6 +141,24 @@ int RunGrowthBenchmark(const std::string& data_dir, size_t rounds) {
   Growth::PrintHead("batch");
   for (const size_t batch : {1, 2, 3, 4, 8, 12, 16, 64, 256, 1'000, 4'096}) {
     growth.Print(std::to_string(batch), *whole, queries, batch, 10);
+  }
+  std::printf("\nsynthetic, decaying spectrum: 100,000 x 128, with a common offset\n");
+  Growth::PrintHead("offset");
+  for (const Metric metric : kMetrics) {
+    for (const float offset : {0.0f, 1e6f}) {
+      Vectors shifted = Correlated(100'000, 128, 2);
+      Vectors asking = Correlated(200, 128, 3);
+      for (Vectors* vectors : {&shifted, &asking}) {
+        for (auto& vector : *vectors) {
+          for (float& x : vector) x += offset;
+        }
+      }
+      const char* const name = metric == Metric::kInnerProduct ? "ip"
+                               : metric == Metric::kCosine     ? "cosine"
+                                                               : "l2";
+      growth.Print(std::string(name) + (offset == 0 ? " 0" : " 1e6"), *growth.Load(shifted, metric),
+                   asking, 1, 10);
+    }
   }
   std::printf("\nsynthetic, decaying spectrum: 40,000 rows\n");
   Growth::PrintHead("dimensions");

@@ -37,7 +37,7 @@ constexpr absl::Duration kGiveWayStep = absl::Microseconds(100);
 constexpr size_t kLeastSample = 4'096;
 constexpr size_t kMostSample = 8'192;
 constexpr size_t kSampleQueries = 48;
-// Below this a search takes less than the work that a layout adds to a query (docs/performance.md).
+// Below this a search is short as it is (docs/performance.md).
 constexpr uint64_t kTrainingRows = 8'192;
 constexpr uint64_t kRetrainGrowth = 4;
 // The layout is replaced when another promises so much less.
