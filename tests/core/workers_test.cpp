@@ -145,9 +145,11 @@ TEST(Workers, TellsHowManyCallsAreRunning) {
         callers.emplace_back([&] {
           bool counted = false;
           workers.ForEach(n, [&](int slot, size_t) {
-            if (slot != 0) return;
-            if (!counted) ++inside;
-            counted = true;
+            // All wait, so that each caller is left an index: there are more than threads.
+            if (slot == 0 && !counted) {
+              counted = true;
+              ++inside;
+            }
             while (!seen) std::this_thread::yield();
           });
         });
