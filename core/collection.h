@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "core/collection_config.h"
 #include "core/engine.h"
 #include "core/id.h"
 #include "core/id_index.h"
@@ -37,14 +38,6 @@ struct CollectionTuning {
   uint32_t segment_rows = 0;                       // rows of every segment; by size
   uint32_t training_rows = 0;  // rows at which a layout is trained; by dimension
   ScanTuning scan = {};
-};
-
-struct CollectionConfig {
-  uint32_t dimension = 0;
-  Metric metric = Metric::kCosine;
-  Normalization normalization = Normalization::kNone;
-
-  bool operator==(const CollectionConfig&) const = default;
 };
 
 // A row as a caller hands it in; both views are only read during the call.
