@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -19,11 +18,10 @@
 #include "core/collection_config.h"
 #include "core/engine.h"
 #include "core/id.h"
-#include "core/id_index.h"
+#include "core/layout_care.h"
 #include "core/metric.h"
-#include "core/scan.h"
+#include "core/row_table.h"
 #include "core/snapshot.h"
-#include "core/trainer.h"
 
 namespace vexact {
 
@@ -31,14 +29,6 @@ inline constexpr uint32_t kMaxDimension = 65'536;
 inline constexpr uint32_t kMaxK = 10'000;
 inline constexpr uint32_t kMaxQueries = 4'096;
 inline constexpr uint32_t kMaxPageSize = 10'000;
-
-// For tests: sizes and engine settings that are otherwise chosen by the collection.
-struct CollectionTuning {
-  std::shared_ptr<const Layout> layout = nullptr;  // of the first rows; the identity
-  uint32_t segment_rows = 0;                       // rows of every segment; by size
-  uint32_t training_rows = 0;  // rows at which a layout is trained; by dimension
-  ScanTuning scan = {};
-};
 
 // A row as a caller hands it in; both views are only read during the call.
 struct PointView {
@@ -87,18 +77,6 @@ struct PointsResult {
 struct NormStatistics {
   double min = 0, mean = 0, max = 0;
   uint64_t unit_rows = 0, zero_rows = 0;
-};
-
-// The layout of new rows, and what it does. Shares by level are of the coded rows that a query
-// meets, those that level's slab does not rule out.
-struct LayoutInfo {
-  TrainedLayout trained;
-  uint64_t rows = 0;        // in whole groups of codes
-  uint64_t coded_rows = 0;  // of these, coded under this layout; the others still wait for it
-  // Since the layout came into use, of the scan engine.
-  uint64_t searches = 0;  // queries
-  std::vector<double> observed_passed;
-  double observed_bytes = 0;  // per query
 };
 
 // What maintenance did, for a log.
@@ -152,9 +130,9 @@ class Collection {
              std::function<void()> on_work = nullptr, const CollectionTuning& tuning = {});
   ~Collection();
 
-  const std::string& name() const { return name_; }
-  uint32_t dimension() const { return config_.dimension; }
-  Normalization normalization() const { return config_.normalization; }
+  const std::string& name() const { return table_.name; }
+  uint32_t dimension() const { return table_.config.dimension; }
+  Normalization normalization() const { return table_.config.normalization; }
 
   // Stores points, replacing those whose ids exist; all or nothing. At least one point, no id
   // twice.
@@ -183,12 +161,12 @@ class Collection {
   // until there is none. The rows keep their ids, bits and sequence number; searches go on over
   // what they have seen, writers wait only while the index is changed. Returns the number of dead
   // rows that were given up. RESOURCE_EXHAUSTED when memory for a new segment cannot be had.
-  absl::StatusOr<uint64_t> Compact();
+  absl::StatusOr<uint64_t> Compact(const std::stop_token& stop = {});
 
   // Trains a layout on the rows of now and makes it that of new rows, if it promises at least a
   // tenth less than the one in use. Returns whether it did. FAILED_PRECONDITION below one group of
   // rows.
-  absl::StatusOr<bool> TrainLayout();
+  absl::StatusOr<bool> TrainLayout(const std::stop_token& stop = {});
 
   // Makes `layout` that of new rows, as it is. REQUIRES: its dimension is the collection's.
   void SetLayout(TrainedLayout layout);
@@ -228,67 +206,16 @@ class Collection {
       std::vector<std::vector<float>>& normalized) const;
   absl::Status NotStored(IdView id) const;
 
-  uint32_t FullSegmentRows() const;
-  uint32_t NextSegmentRows(uint64_t rows) const;
-  const Kernel& kernel() const;
-  absl::StatusOr<CollectionState::Part> NewPart(std::shared_ptr<const Layout> layout,
-                                                uint32_t rows) const;
-  std::shared_ptr<const Layout> CurrentLayout() const;
-
-  absl::StatusOr<TrainingSample> Sample(const CollectionState& state) const;
-  uint64_t TrainingRows() const;
-  bool IsTrainingDue(const CollectionState& state) const;
-  bool IsWorkDue(const CollectionState& state) const;
-  // Codes the rows of one part that is coded under another layout than `layout`; false when there
-  // is none.
-  absl::StatusOr<bool> RecodeOne(const std::shared_ptr<const Layout>& layout,
-                                 const std::stop_token& stop);
-  // Puts `codes`, which know the first `coded` rows, in the place of those of `segment`.
-  void PublishCodes(const Segment* segment, std::shared_ptr<SegmentCodes> codes, uint32_t coded);
-  // Lets searches go first, for a little while.
-  void GiveWay() const;
-  void Observe(const SearchStatistics& statistics, size_t queries, uint32_t k) const;
-  // The positions of the parts that are worth joining into one new segment; empty when there is no
-  // garbage to give up.
-  std::vector<size_t> ChooseVictims(const CollectionState& state) const;
-  // Replaces `victims` by `part`, whose row i was copied from sources[i]; returns the dead rows
-  // given up.
-  uint64_t PublishCompaction(const std::vector<std::shared_ptr<Segment>>& victims,
-                             const std::vector<RowLocation>& sources,
-                             CollectionState::Part part) noexcept;
+  // Says that Maintain has something to do, when it has.
   void ReportWork() const;
 
-  const std::string name_;
-  const CollectionConfig config_;  // as created; the metric of now is in the state
-  // Writers hold it from validation to publication.
-  std::mutex write_mutex_;
-  // One compaction, training or recoding at a time; taken before write_mutex_.
-  std::mutex maintain_mutex_;
-  Workers& workers_;
   const std::function<void()> on_work_;
-  const CollectionTuning tuning_;
-  Published<CollectionState> state_;
-  // Id to live row. Guarded by index_mutex_, which a writer holds exclusively only while it changes
-  // the index and publishes the state, so that a reader holding it shared sees the two agree.
-  // Searches by vector never take it.
-  mutable std::shared_mutex index_mutex_;
-  IdIndex index_;
-  // The layout of new rows and what searches saw of it; taken last of all mutexes.
-  mutable std::mutex layout_mutex_;
-  TrainedLayout layout_;
-  struct Observed {
-    uint64_t searches = 0, rows = 0, bytes = 0;
-    std::vector<uint64_t> passed;
-    // The share of rows that passed the first slab, of searches for up to kDriftK neighbours: first
-    // and of late, kDriftSearches of each.
-    uint64_t window_searches = 0, window_rows = 0, window_passed = 0;
-    double first_share = -1;
-    double late_share = -1;
-  };
-  mutable Observed observed_;
-  uint64_t weighed_rows_ = 0;     // at the last training, whether it changed the layout or not
-  uint64_t layout_sequence_ = 0;  // when the layout came into use
-  std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];
+  // One compaction, training or recoding at a time; taken before the table's write_mutex.
+  std::mutex maintain_mutex_;
+  RowTable table_;
+  const std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];
+  // A search tells it what it saw, and is const for its caller all the same.
+  mutable LayoutCare care_;
 };
 
 }  // namespace vexact

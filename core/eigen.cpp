@@ -51,16 +51,17 @@ std::vector<double> Centered(std::span<const float> rows, std::span<const float>
   return chunk;
 }
 
-// Calls visit(chunk, rows of it) for all rows.
+// Calls visit(chunk, rows of it) for all rows; returns false when it was not to go on.
 template <typename Visit>
-void ForChunks(std::span<const float> rows, std::span<const float> center,
-               const std::function<void()>& yield, Visit visit) {
+bool ForChunks(std::span<const float> rows, std::span<const float> center,
+               const std::function<bool()>& go_on, Visit visit) {
   const size_t n = rows.size() / center.size();
   for (size_t first = 0; first < n; first += kChunkRows) {
     const size_t count = std::min(kChunkRows, n - first);
     visit(Centered(rows, center, first, count), count);
-    yield();
+    if (!go_on()) return false;
   }
+  return true;
 }
 
 // All eigenvectors of the symmetric `matrix` (n x n), into its rows, eigenvalues descending.
@@ -98,17 +99,18 @@ Directions Axes(size_t dimension, size_t count) {
 }
 
 Directions WholeDecomposition(std::span<const float> rows, std::span<const float> center,
-                              size_t count, const std::function<void()>& yield) {
+                              size_t count, const std::function<bool()>& go_on) {
   const size_t d = center.size();
   const size_t n = rows.size() / d;
   std::vector<double> moments(d * d);
   const int size = Int(d);
   const double scale = 1 / static_cast<double>(n);
   const double one = 1;
-  ForChunks(rows, center, yield, [&](const std::vector<double>& chunk, size_t chunk_rows) {
+  const auto add = [&](const std::vector<double>& chunk, size_t chunk_rows) {
     const int k = Int(chunk_rows);
     dsyrk_("L", "N", &size, &k, &scale, chunk.data(), &size, &one, moments.data(), &size);
-  });
+  };
+  if (!ForChunks(rows, center, go_on, add)) return Axes(d, count);
   Directions directions;
   if (!Eigenvectors(d, moments, directions.squares)) return Axes(d, count);
   moments.resize(count * d);
@@ -130,28 +132,30 @@ bool Orthonormalise(size_t count, size_t d, std::vector<double>& basis) {
   return info == 0;
 }
 
-// next = basis X^T X / n: one round, without ever forming the d x d matrix X^T X.
+// next = basis X^T X / n: one round, without ever forming the d x d matrix X^T X. Empty when it was
+// not to go on.
 std::vector<double> Multiply(std::span<const float> rows, std::span<const float> center,
                              size_t count, const std::vector<double>& basis,
-                             const std::function<void()>& yield) {
+                             const std::function<bool()>& go_on) {
   const size_t d = center.size();
   std::vector<double> next(count * d), products(kChunkRows * count);
   const int size = Int(d);
   const int m = Int(count);
   const double scale = 1 / static_cast<double>(rows.size() / d);
   const double one = 1, zero = 0;
-  ForChunks(rows, center, yield, [&](const std::vector<double>& chunk, size_t chunk_rows) {
+  const auto add = [&](const std::vector<double>& chunk, size_t chunk_rows) {
     const int k = Int(chunk_rows);
     dgemm_("T", "N", &m, &k, &size, &one, basis.data(), &size, chunk.data(), &size, &zero,
            products.data(), &m);
     dgemm_("N", "T", &size, &m, &k, &scale, chunk.data(), &size, products.data(), &m, &one,
            next.data(), &size);
-  });
+  };
+  if (!ForChunks(rows, center, go_on, add)) next.clear();
   return next;
 }
 
 Directions SubspaceIteration(std::span<const float> rows, std::span<const float> center,
-                             size_t count, const std::function<void()>& yield) {
+                             size_t count, const std::function<bool()>& go_on) {
   const size_t d = center.size();
   const size_t carried = std::min(d, count + kExtraDirections);
   std::mt19937_64 random(1);
@@ -159,11 +163,13 @@ Directions SubspaceIteration(std::span<const float> rows, std::span<const float>
   for (double& x : basis) x = static_cast<double>(random()) * 0x1p-63 - 1;
   for (int round = 0; round < kRounds; ++round) {
     if (!Orthonormalise(carried, d, basis)) return Axes(d, count);
-    basis = Multiply(rows, center, carried, basis, yield);
+    basis = Multiply(rows, center, carried, basis, go_on);
+    if (basis.empty()) return Axes(d, count);
   }
   if (!Orthonormalise(carried, d, basis)) return Axes(d, count);
   // The moments within the subspace, and its axes turned along their eigenvectors.
-  const std::vector<double> image = Multiply(rows, center, carried, basis, yield);
+  const std::vector<double> image = Multiply(rows, center, carried, basis, go_on);
+  if (image.empty()) return Axes(d, count);
   std::vector<double> moments(carried * carried);
   const int size = Int(d);
   const int m = Int(carried);
@@ -183,15 +189,15 @@ Directions SubspaceIteration(std::span<const float> rows, std::span<const float>
 }  // namespace
 
 Directions FindDirections(std::span<const float> rows, std::span<const float> center,
-                          size_t dimension, size_t count, const std::function<void()>& yield) {
+                          size_t dimension, size_t count, const std::function<bool()>& go_on) {
   UseOneThread();
   std::vector<float> origin;
   if (center.empty()) {
     origin.assign(dimension, 0);
     center = origin;
   }
-  return dimension <= kMaxWholeDimension ? WholeDecomposition(rows, center, count, yield)
-                                         : SubspaceIteration(rows, center, count, yield);
+  return dimension <= kMaxWholeDimension ? WholeDecomposition(rows, center, count, go_on)
+                                         : SubspaceIteration(rows, center, count, go_on);
 }
 
 double OrthonormalityDefect(size_t count, size_t dimension,

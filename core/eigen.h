@@ -19,10 +19,11 @@ struct Directions {
 // float32) around `center` (`dimension` components). All of them by LAPACK's divide and conquer for
 // up to kMaxWholeDimension dimensions; beyond, where that would take more than a few seconds, by
 // subspace iteration on the sample itself: orthonormal as well, leading up to what a few rounds
-// find. One thread; `yield` is called between steps of up to a second.
+// find. One thread; `go_on` is called between steps of up to a second, and where it returns false,
+// what comes out is of no use.
 inline constexpr size_t kMaxWholeDimension = 1'024;
 Directions FindDirections(std::span<const float> rows, std::span<const float> center,
-                          size_t dimension, size_t count, const std::function<void()>& yield);
+                          size_t dimension, size_t count, const std::function<bool()>& go_on);
 
 // |B B^T - I| in the Frobenius norm, rounded up, for the `count` x `dimension` matrix B that
 // `at(i, j)` gives.

@@ -30,6 +30,10 @@ struct CollectionState {
   // The least id among live rows whose every component is zero.
   std::optional<Id> first_zero_row = std::nullopt;
 
+  // Whether the part gets no more rows: only the last one grows.
+  bool IsFull(size_t part) const {
+    return part + 1 < parts.size() || parts[part].rows == parts[part].segment->capacity();
+  }
   bool IsLive(const RowRef& ref) const { return ref.segment->IsLive(ref.row, sequence); }
 };
 

@@ -122,15 +122,15 @@ void AddCosts(const TrainingSample& sample, const Layout& layout, LayoutForecast
 
 class Trainer {
  public:
-  Trainer(const TrainingSample& sample, const Kernel& kernel, const std::function<void()>& yield)
-      : sample_(sample), kernel_(kernel), yield_(yield), d_(sample.dimension) {}
+  Trainer(const TrainingSample& sample, const Kernel& kernel, const std::function<bool()>& go_on)
+      : sample_(sample), kernel_(kernel), go_on_(go_on), d_(sample.dimension) {}
 
   TrainedLayout Find() {
     FindCenter();
     FindSquares();
     const size_t count = d_ <= kMaxWholeDimension ? d_ : std::min<size_t>(d_, kMaxLeading);
-    directions_ = FindDirections(sample_.rows, center_, d_, count, yield_);
-    yield_();
+    directions_ = FindDirections(sample_.rows, center_, d_, count, go_on_);
+    if (!go_on_()) return {};
     TrainedLayout best = Weigh(Layout::Identity(sample_.dimension));
     double least = best.forecast.nanoseconds() * kWorthwhile;
     for (const bool leading : {false, true}) {
@@ -144,7 +144,7 @@ class Trainer {
             continue;
           }
           TrainedLayout weighed = Weigh(std::move(layout));
-          yield_();
+          if (!go_on_()) return {};
           if (weighed.forecast.nanoseconds() >= least) continue;
           least = weighed.forecast.nanoseconds();
           best = std::move(weighed);
@@ -278,7 +278,7 @@ class Trainer {
 
   const TrainingSample& sample_;
   const Kernel& kernel_;
-  const std::function<void()>& yield_;
+  const std::function<bool()>& go_on_;
   const size_t d_;
   std::vector<float> center_;
   std::vector<double> squares_;
@@ -322,8 +322,8 @@ LayoutForecast Forecast(const TrainingSample& sample, const Layout& layout, cons
 }
 
 TrainedLayout Train(const TrainingSample& sample, const Kernel& kernel,
-                    const std::function<void()>& yield) {
-  return Trainer(sample, kernel, yield).Find();
+                    const std::function<bool()>& go_on) {
+  return Trainer(sample, kernel, go_on).Find();
 }
 
 }  // namespace vexact

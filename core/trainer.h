@@ -52,11 +52,12 @@ struct TrainedLayout {
   LayoutForecast forecast;
 };
 
-// Deterministic: the same sample gives the same layout on the same instruction set. `yield` is
-// called now and then and may wait. The identity is what comes out when no other layout pays.
+// Deterministic: the same sample gives the same layout on the same instruction set. `go_on` is
+// called now and then and may wait; where it returns false, training ends without a layout (null).
+// The identity is what comes out when no other layout pays.
 // REQUIRES: at least one group of rows and one query.
 TrainedLayout Train(const TrainingSample& sample, const Kernel& kernel,
-                    const std::function<void()>& yield);
+                    const std::function<bool()>& go_on);
 
 LayoutForecast Forecast(const TrainingSample& sample, const Layout& layout, const Kernel& kernel);
 

@@ -211,6 +211,19 @@ TEST_F(CollectionLayoutTest, IsNotTrainedOnNextToNothing) {
   EXPECT_THAT(collection->TrainLayout().status(), IsOk());
 }
 
+TEST_F(CollectionLayoutTest, TrainingThatIsStoppedChangesNothing) {
+  const auto collection = Make(512, 0);
+  Store(*collection, NarrowPoints(1, 0, 1'000, kDimension));
+  const auto before = collection->layout().trained.layout;
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_THAT(collection->TrainLayout(stop.get_token()).status(),
+              StatusIs(absl::StatusCode::kCancelled, "the server is stopping"));
+  EXPECT_EQ(collection->layout().trained.layout, before);
+  EXPECT_EQ(collection->layout().trained.trained_rows, 0);
+  EXPECT_TRUE(*collection->TrainLayout());
+}
+
 // Dead rows are no sample: what is stored is.
 TEST_F(CollectionLayoutTest, IsTrainedOnLiveRowsAlone) {
   const auto collection = Make(4'096, 0);

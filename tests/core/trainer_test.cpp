@@ -56,7 +56,7 @@ TrainingSample Sample(const Rows& rows, Metric metric) {
 }
 
 TrainedLayout TrainOn(const Rows& rows, Metric metric = Metric::kCosine) {
-  return Train(Sample(rows, metric), ActiveKernel(), [] {});
+  return Train(Sample(rows, metric), ActiveKernel(), [] { return true; });
 }
 
 void ExpectSane(const TrainedLayout& trained) {
@@ -192,11 +192,16 @@ TEST(Forecast, CountsWhatPasses) {
   EXPECT_EQ(forecast.batch_passed, 32.0 / 256);
 }
 
-TEST(Train, YieldsOnTheWay) {
-  int yields = 0;
-  (void)Train(Sample(MakeRows(512, 64, Decaying, 0, 8), Metric::kL2), ActiveKernel(),
-              [&] { ++yields; });
-  EXPECT_GE(yields, 3);
+TEST(Train, AsksOnTheWayWhetherToGoOn) {
+  const TrainingSample sample = Sample(MakeRows(512, 64, Decaying, 0, 8), Metric::kL2);
+  int asked = 0;
+  EXPECT_NE(Train(sample, ActiveKernel(), [&] { return ++asked > 0; }).layout, nullptr);
+  EXPECT_GE(asked, 3);
+  for (const int stop_at : {1, 2, asked - 1}) {
+    int again = 0;
+    EXPECT_EQ(Train(sample, ActiveKernel(), [&] { return ++again < stop_at; }).layout, nullptr);
+    EXPECT_LE(again, stop_at + 1) << "it went on";
+  }
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ TrainedLayout TrainOn(const std::vector<std::vector<float>>& rows, Metric metric
               [&](double a, double b) { return Nearer(metric, a, b); });
     sample.scores.push_back(scores[std::min(kTrainingK, scores.size() - 1)]);
   }
-  return Train(sample, kernel, [] {});
+  return Train(sample, kernel, [] { return true; });
 }
 
 class World {
