@@ -23,6 +23,8 @@ class WriteBatch;
 
 namespace vexact {
 
+struct Database;
+
 enum class Durability {
   kFsync,  // an acknowledged write is on the disk
   kAsync,  // it is with the operating system: a crash of the process loses nothing, a power cut the
@@ -62,19 +64,33 @@ class StoreBatch {
   void DeleteRow(CollectionNumber collection, uint64_t row);
   void PutState(CollectionNumber collection, const StoredState& state);
 
-  uint64_t bytes() const;
+  // Of the vectors and ids put in.
+  uint64_t bytes() const { return bytes_; }
 
  private:
   friend class Store;
   std::unique_ptr<rocksdb::WriteBatch> batch_;
+  uint64_t bytes_ = 0;
+};
+
+// What a version of this program expects to find. A store of an older version is brought up to this
+// one, step by step; one of a newer version is refused.
+struct StoreSchema {
+  // Changes what it likes in the database, and leaves the last changes in the batch, which is
+  // written together with the new version. It runs anew after a crash before that.
+  using Migration = std::function<absl::Status(Database& database, rocksdb::WriteBatch& last)>;
+
+  uint32_t version = 1;
+  std::vector<Migration> migrations;  // [i] leads from version i + 1 to i + 2
 };
 
 struct StoreOptions {
   // Created where it is missing, but not its parents.
   std::string directory;
   Durability durability = Durability::kFsync;
-  // For tests: where files are; the machine's own when null. Must outlive the store.
+  // For tests. Where files are; the machine's own when null. Must outlive the store.
   rocksdb::Env* env = nullptr;
+  StoreSchema schema = {};
 };
 
 // What the store has written since it was opened.

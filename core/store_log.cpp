@@ -1,0 +1,246 @@
+#include "core/store_log.h"
+
+#include <rocksdb/env.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+// The format, from RocksDB's db/log_format.h: blocks of 32 KiB, filled with fragments that never
+// cross into the next block; fewer than seven bytes at a block's end are left as zeros. A fragment:
+// masked CRC-32C of all that follows (4 bytes, little-endian), length of the payload (2), type (1),
+// payload. A record is one kFull fragment, or kFirst, kMiddle..., kLast. Its first bytes are the
+// sequence number of its first change (8) and how many changes it has (4).
+namespace vexact {
+namespace {
+
+constexpr size_t kBlockBytes = 32'768;
+constexpr size_t kHeaderBytes = 7;
+constexpr size_t kSectorBytes = 512;  // what a disk writes whole or not at all
+constexpr size_t kSequenceBytes = 12;
+
+enum FragmentType : uint8_t { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
+
+using Table = std::array<std::array<uint32_t, 256>, 8>;
+
+// CRC-32C (Castagnoli), eight bytes a step.
+constexpr Table MakeTable() {
+  Table table = {};
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    uint32_t crc = byte;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F6'3B78U : 0);
+    table[0][byte] = crc;
+  }
+  for (size_t k = 1; k < 8; ++k) {
+    for (size_t byte = 0; byte < 256; ++byte) {
+      table[k][byte] = (table[k - 1][byte] >> 8) ^ table[0][table[k - 1][byte] & 0xFF];
+    }
+  }
+  return table;
+}
+
+uint32_t Crc32c(std::string_view bytes) {
+  static constexpr Table kTable = MakeTable();
+  uint64_t crc = 0xFFFF'FFFF;
+  size_t i = 0;
+  for (; i + 8 <= bytes.size(); i += 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes.data() + i, sizeof(word));
+    word ^= crc;
+    crc = 0;
+    for (size_t k = 0; k < 8; ++k) crc ^= kTable[7 - k][(word >> (8 * k)) & 0xFF];
+  }
+  for (; i < bytes.size(); ++i) {
+    crc = kTable[0][(crc ^ static_cast<uint8_t>(bytes[i])) & 0xFF] ^ (crc >> 8);
+  }
+  return static_cast<uint32_t>(crc) ^ 0xFFFF'FFFF;
+}
+
+uint64_t LittleEndian(std::string_view bytes) {
+  uint64_t value = 0;
+  for (size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[i]);
+  return value;
+}
+
+// RocksDB stores rotated sums, so that a sum of bytes that hold sums is not special.
+uint32_t Unmask(uint32_t masked) {
+  const uint32_t rotated = masked - 0xA282'EAD8U;
+  return rotated >> 17 | rotated << 15;
+}
+
+struct Fragment {
+  FragmentType type;
+  std::string_view payload;
+};
+
+// The fragment that starts at `offset`, if it is whole.
+std::optional<Fragment> ReadFragment(std::string_view log, size_t offset) {
+  const size_t block_end = std::min(log.size(), (offset / kBlockBytes + 1) * kBlockBytes);
+  if (offset + kHeaderBytes > block_end) return std::nullopt;
+  const size_t length = LittleEndian(log.substr(offset + 4, 2));
+  const auto type = static_cast<uint8_t>(log[offset + 6]);
+  if (type < kFull || type > kLast || offset + kHeaderBytes + length > block_end) {
+    return std::nullopt;
+  }
+  const auto sum = static_cast<uint32_t>(LittleEndian(log.substr(offset, 4)));
+  if (Crc32c(log.substr(offset + 6, length + 1)) != Unmask(sum)) return std::nullopt;
+  return Fragment{static_cast<FragmentType>(type), log.substr(offset + kHeaderBytes, length)};
+}
+
+bool AllZeros(std::string_view bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](char byte) { return byte == 0; });
+}
+
+// Whether the bytes from `begin` on, which should be a fragment, look like a write that stopped:
+// the file ends within them, or they lack a sector.
+bool LooksTorn(std::string_view log, size_t begin) {
+  const size_t block_end = (begin / kBlockBytes + 1) * kBlockBytes;
+  size_t end = begin + kHeaderBytes;
+  if (end <= log.size()) {
+    const std::string_view header = log.substr(begin, kHeaderBytes);
+    if (AllZeros(header)) return true;
+    end += LittleEndian(header.substr(4, 2));
+  }
+  // A length that no fragment can have is itself damage, unless part of the header is missing.
+  if (end > log.size()) return end <= block_end || log.size() < begin + kHeaderBytes;
+  for (size_t at = begin; at < std::min(end, block_end);) {
+    const size_t sector_end = std::min({(at / kSectorBytes + 1) * kSectorBytes, end, log.size()});
+    if (AllZeros(log.substr(at, sector_end - at))) return true;
+    at = sector_end;
+  }
+  return false;
+}
+
+// Where a whole first fragment of a record lies after a bad place. Within the bad place's block
+// nothing says where fragments begin, so every byte is tried.
+std::optional<size_t> NextRecord(std::string_view log, size_t bad) {
+  const size_t next_block = (bad / kBlockBytes + 1) * kBlockBytes;
+  for (size_t at = bad + 1; at < log.size(); ++at) {
+    if (const auto fragment = ReadFragment(log, at)) {
+      if (fragment->type == kFull || fragment->type == kFirst) return at;
+      if (at >= next_block) at += kHeaderBytes + fragment->payload.size() - 1;
+    } else if (at >= next_block) {
+      at = (at / kBlockBytes + 1) * kBlockBytes - 1;
+    }
+  }
+  return std::nullopt;
+}
+
+struct LogContents {
+  // Of the changes in whole records; next is one more than the last one's.
+  std::optional<uint64_t> first_sequence, next_sequence;
+  std::optional<size_t> bad;  // where whole records end, if not at the file's end
+};
+
+LogContents ReadLog(std::string_view log) {
+  LogContents contents;
+  size_t at = 0, record_begin = 0;
+  std::string start;  // the first bytes of the record that is being read
+  bool within = false;
+  const auto bad = [&](size_t place) {
+    contents.bad = place;
+    return contents;
+  };
+  while (at < log.size()) {
+    const size_t left = kBlockBytes - at % kBlockBytes;
+    if (left < kHeaderBytes) {
+      if (!AllZeros(log.substr(at, left))) return bad(at);
+      at += left;
+      continue;
+    }
+    const auto fragment = ReadFragment(log, at);
+    if (!fragment) return bad(at);
+    const bool begins = fragment->type == kFull || fragment->type == kFirst;
+    // RocksDB may leave a first fragment without payload at a block's end and begin anew.
+    if (begins == within && !(begins && start.empty())) return bad(at);
+    if (begins) {
+      record_begin = at;
+      start.clear();
+    }
+    if (start.size() < kSequenceBytes) {
+      start.append(fragment->payload.substr(0, kSequenceBytes - start.size()));
+    }
+    within = fragment->type == kFirst || fragment->type == kMiddle;
+    at += kHeaderBytes + fragment->payload.size();
+    if (within) continue;
+    if (start.size() < kSequenceBytes) return bad(record_begin);
+    const uint64_t sequence = LittleEndian(std::string_view(start).substr(0, 8));
+    const uint64_t changes = LittleEndian(std::string_view(start).substr(8));
+    if (contents.next_sequence && *contents.next_sequence != sequence) return bad(record_begin);
+    if (!contents.first_sequence) contents.first_sequence = sequence;
+    contents.next_sequence = sequence + changes;
+  }
+  if (within) contents.bad = log.size();
+  return contents;
+}
+
+absl::StatusOr<std::map<uint64_t, std::string>> LogFiles(rocksdb::Env& env,
+                                                         const std::string& database) {
+  std::vector<std::string> names;
+  const rocksdb::Status listed = env.GetChildren(database, &names);
+  std::map<uint64_t, std::string> logs;
+  if (listed.IsNotFound()) return logs;
+  if (!listed.ok()) {
+    return absl::UnavailableError(
+        absl::StrFormat("cannot read %s: %s", database, listed.ToString()));
+  }
+  for (const std::string& name : names) {
+    uint64_t number;
+    if (name.ends_with(".log") && absl::SimpleAtoi(name.substr(0, name.size() - 4), &number)) {
+      logs.emplace(number, absl::StrCat(database, "/", name));
+    }
+  }
+  return logs;
+}
+
+absl::Status Damaged(std::string_view file, size_t offset, std::string_view what) {
+  return absl::DataLossError(
+      absl::StrFormat("the write-ahead log %s is damaged at byte %d: %s", file, offset, what));
+}
+
+}  // namespace
+
+absl::Status CheckLog(rocksdb::Env& env, const std::string& database) {
+  const auto logs = LogFiles(env, database);
+  if (!logs.ok()) return logs.status();
+  std::optional<uint64_t> next_sequence;
+  absl::Status torn;  // what the torn end of an earlier file is if records follow it
+  std::string log;
+  for (const auto& [number, file] : *logs) {
+    if (const rocksdb::Status read = rocksdb::ReadFileToString(&env, file, &log); !read.ok()) {
+      return absl::UnavailableError(absl::StrFormat("cannot read %s: %s", file, read.ToString()));
+    }
+    const LogContents contents = ReadLog(log);
+    if (contents.first_sequence) {
+      // A torn end that an earlier opening has dropped: what came later continues before it.
+      const bool continues = !next_sequence || contents.first_sequence == next_sequence;
+      if (!continues && !torn.ok()) return torn;
+      if (!continues) return Damaged(file, 0, "records before its first one are missing");
+      torn = absl::OkStatus();
+      next_sequence = contents.next_sequence;
+    }
+    if (!contents.bad) continue;
+    const size_t bad = *contents.bad;
+    if (const auto next = NextRecord(log, bad)) {
+      return Damaged(file, bad, absl::StrFormat("a whole record follows at byte %d", *next));
+    }
+    if (bad < log.size() && !LooksTorn(log, bad)) {
+      return Damaged(file, bad, "its last record is all there and fails its checksum");
+    }
+    torn = Damaged(file, bad, "later files of the log continue after what is missing here");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vexact
