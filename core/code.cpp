@@ -447,9 +447,10 @@ class QueryEncoder {
       const float* const mu = layout_.center.data();
       encoded_.center_product =
           SumOver(0, rest_.size(), [&](size_t j) { return double{query[j]} * mu[j]; });
-      encoded_.lambda = metric_ == Metric::kL2
-                            ? 1
-                            : encoded_.center_product / layout_.center_norm / layout_.center_norm;
+      const double along = layout_.center_norm > 0
+                               ? encoded_.center_product / layout_.center_norm / layout_.center_norm
+                               : 0;
+      encoded_.lambda = metric_ == Metric::kL2 ? 1 : along;
       for (size_t j = 0; j < rest_.size(); ++j) rest_[j] -= encoded_.lambda * mu[j];
     }
     const double largest = std::abs(*std::max_element(

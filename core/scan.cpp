@@ -228,10 +228,6 @@ class Scan {
     return query.coded(layout_of_part_[part]);
   }
 
-  const Layout& LayoutOf(const Block& block) const {
-    return *layouts_[layout_of_part_[block.part]];
-  }
-
   RowRef Ref(uint32_t part, uint32_t row) const { return {state_.parts[part].segment.get(), row}; }
 
   // --- Steps 1 and 2, one query -----------------------------------------------------------------
@@ -372,7 +368,9 @@ class Scan {
 
   void ScanTile(const Block& block, size_t t, Slot& slot) {
     const size_t first = t * kernel_.tile_queries;
-    if (t == 0) CountFiltered(block, queries_.size(), LayoutOf(block).first_row_bytes(), slot);
+    if (t == 0)
+      CountFiltered(block, queries_.size(), Coded(*queries_[0], block.part).batch_row_bytes(),
+                    slot);
     const auto survivors =
         RunTile(block, t, slot, [](const ScanQuery& query, const Ranking& ranking) {
           return ranking.Terms(query.tau(), Reading::kHighDigits);

@@ -48,10 +48,11 @@ class CodedQuery {
   size_t Bound(const CodeColumns& columns, size_t group, size_t groups, double about, float* bounds,
                Survivor* out) const;
 
-  // What Bound reads of a row.
+  // What a first pass reads of a row: Bound, or a batch's.
   size_t alone_row_bytes() const {
-    return by_sketch_ ? layout_.alone_row_bytes() : layout_.first_row_bytes();
+    return (by_sketch_ ? layout_.alone_row_bytes() : layout_.first_row_bytes()) + own_bytes();
   }
+  size_t batch_row_bytes() const { return layout_.first_row_bytes() + own_bytes(); }
 
   // Of rows with these bounds, those that are not ruled out for `tau`.
   size_t Select(const CodeColumns& columns, size_t group, size_t groups, double tau,
@@ -76,6 +77,10 @@ class CodedQuery {
   // `first` is a bound on <p, z_P>, what the first slab contributes.
   Refined Refine(const CodeColumns& columns, size_t row, const Numbers& row_numbers, double first,
                  double tau) const;
+  // Of norm and bend, where the metric asks for them.
+  size_t own_bytes() const {
+    return sizeof(float) * (size_t{ranking_.needs_norm()} + size_t{ranking_.needs_bend()});
+  }
   Reading AloneReading() const { return by_sketch_ ? Reading::kSketch : Reading::kAllDigits; }
 
   const Layout& layout_;
