@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <random>
 #include <thread>
 #include <vector>
@@ -58,13 +59,15 @@ class Growth {
  public:
   explicit Growth(size_t rounds) : rounds_(rounds) {}
 
-  // A collection of `rows` whose layout is trained and whose segments are coded under it.
+  // A collection of `rows` as it becomes by itself; or one that never trains a layout.
   std::unique_ptr<Collection> Load(std::span<const std::vector<float>> rows,
-                                   Metric metric = Metric::kInnerProduct) {
+                                   Metric metric = Metric::kInnerProduct, bool trains = true) {
+    CollectionTuning tuning;
+    if (!trains) tuning.training_rows = std::numeric_limits<uint32_t>::max();
     auto collection = std::make_unique<Collection>(
         "growth",
         CollectionConfig{.dimension = static_cast<uint32_t>(rows.front().size()), .metric = metric},
-        workers_);
+        workers_, nullptr, tuning);
     constexpr size_t kRowsPerWrite = 1'000;
     for (size_t first = 0; first < rows.size(); first += kRowsPerWrite) {
       std::vector<PointView> points;
@@ -112,7 +115,71 @@ class Growth {
     std::fflush(stdout);
   }
 
+  // A layout is trained at any number of rows, and compared with none.
+  void PrintWithLayout(std::span<const std::vector<float>> rows, const Vectors& queries) {
+    const auto without = Load(rows, Metric::kInnerProduct, false);
+    const auto with = Load(rows, Metric::kInnerProduct, false);
+    if (!with->TrainLayout().ok() || !with->Recode().ok()) std::abort();
+    const auto search = [&](const Collection& collection) {
+      return [&](size_t round) { Search(collection, queries[round % queries.size()]); };
+    };
+    const Contender contenders[] = {{"without", search(*without)}, {"with", search(*with)}};
+    const auto seconds = Interleave(contenders, 10 * rounds_);
+    std::printf("%12zu %12.3f %12.3f %10.2f\n", rows.size(), Median(seconds[0]) * 1e3,
+                Median(seconds[1]) * 1e3, Median(seconds[0]) / Median(seconds[1]));
+    std::fflush(stdout);
+  }
+
+  // How long training and coding all rows anew take while nothing else runs.
+  void PrintTraining(const std::string& label, std::span<const std::vector<float>> rows) {
+    const auto collection = Load(rows, Metric::kInnerProduct, false);
+    const double start = Seconds();
+    if (!collection->TrainLayout().ok()) std::abort();
+    const double trained = Seconds();
+    if (!collection->Recode().ok()) std::abort();
+    const double recoded = Seconds() - trained;
+    const auto n = static_cast<double>(rows.size());
+    std::printf("%16s %12.2f %12.2f %12.1f\n", label.c_str(), trained - start, recoded,
+                recoded / n * 1e6);
+    std::fflush(stdout);
+  }
+
+  // Searches that follow one another, on a quiet collection and on one that is coded anew all the
+  // while, under a layout equal to its own.
+  void PrintReencoding(std::span<const std::vector<float>> rows, const Vectors& queries) {
+    constexpr size_t kSearches = 1'000;
+    const auto collection = Load(rows);
+    const auto measure = [&] {
+      std::vector<double> seconds;
+      for (size_t i = 0; i < kSearches; ++i) {
+        const double start = Seconds();
+        Search(*collection, queries[i % queries.size()]);
+        seconds.push_back(Seconds() - start);
+      }
+      return seconds;
+    };
+    const auto quiet = measure();
+    std::jthread background([&](const std::stop_token& stop) {
+      const TrainedLayout trained = collection->layout().trained;
+      while (!stop.stop_requested()) {
+        TrainedLayout again = trained;
+        again.layout = std::make_shared<Layout>(*trained.layout);
+        collection->SetLayout(std::move(again));
+        (void)collection->Recode(stop);
+      }
+    });
+    const auto busy = measure();
+    PrintTimes("quiet", quiet);
+    PrintTimes("re-encoding", busy);
+    PrintRatio("search_while_reencoding_vs_quiet", Median(busy) / Median(quiet));
+  }
+
  private:
+  static void Search(const Collection& collection, const std::vector<float>& vector) {
+    const Query query{.target = std::span<const float>(vector)};
+    if (!collection.Search({&query, 1}, {.k = 10}).ok()) std::abort();
+  }
+
   const size_t rounds_;
   Workers workers_{static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))};
 };
@@ -142,6 +209,13 @@ int RunGrowthBenchmark(const std::string& data_dir, size_t rounds) {
   for (const size_t batch : {1, 2, 3, 4, 8, 12, 16, 64, 256, 1'000, 4'096}) {
     growth.Print(std::to_string(batch), *whole, queries, batch, 10);
   }
+  std::printf("\nwith a trained layout, and without\n%12s %12s %12s %10s\n", "rows", "without ms",
+              "with ms", "ratio");
+  for (const size_t n : {1'024u, 2'048u, 4'096u, 8'192u, 16'384u, 32'768u}) {
+    growth.PrintWithLayout({rows.data(), n}, queries);
+  }
+  std::printf("\nsearches while all rows are coded anew, again and again\n");
+  growth.PrintReencoding(rows, queries);
   std::printf("\nsynthetic, decaying spectrum: 100,000 x 128, with a common offset\n");
   Growth::PrintHead("offset");
   for (const Metric metric : kMetrics) {
@@ -165,6 +239,12 @@ int RunGrowthBenchmark(const std::string& data_dir, size_t rounds) {
   for (const uint32_t dimension : {64u, 128u, 384u, 768u, 1'024u, 1'536u, 3'072u}) {
     const auto collection = growth.Load(Correlated(40'000, dimension, 2));
     growth.Print(std::to_string(dimension), *collection, Correlated(200, dimension, 3), 1, 10);
+  }
+  std::printf("\ntraining, and coding all rows anew\n%16s %12s %12s %12s\n", "", "training s",
+              "coding s", "us a row");
+  growth.PrintTraining(sentences ? "sentences" : "synthetic", rows);
+  for (const uint32_t dimension : {128u, 384u, 768u, 1'024u, 1'536u, 3'072u}) {
+    growth.PrintTraining("40,000 x " + std::to_string(dimension), Correlated(40'000, dimension, 2));
   }
   return 0;
 }
