@@ -324,14 +324,6 @@ FirstSlab CodeColumns::first(FirstCode code, size_t group, bool with_norm, bool 
       .FromGroup(group);
 }
 
-CodeColumns::RowNumbers CodeColumns::row_numbers(size_t row) const {
-  const uint16_t* const at = numbers(row) + 1 + 2 * layout->later_slabs();
-  RowNumbers copy{.tail = FromHalf(at[0]), .norm = 0, .bend = 0};
-  std::memcpy(&copy.norm, at + 1, sizeof(copy.norm));
-  std::memcpy(&copy.bend, at + 3, sizeof(copy.bend));
-  return copy;
-}
-
 float RoundUp(double value) {
   const auto nearest = static_cast<float>(value);
   if (nearest >= value) return nearest;

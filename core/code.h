@@ -16,6 +16,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -136,5 +137,13 @@ float RoundDown(double value);
 // The upper half of the least float32 that has no lower half and is not below `value` >= 0.
 uint16_t HalfUp(double value);
 inline float FromHalf(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
+
+inline CodeColumns::RowNumbers CodeColumns::row_numbers(size_t row) const {
+  const uint16_t* const at = numbers(row) + 1 + 2 * layout->later_slabs();
+  RowNumbers copy{.tail = FromHalf(at[0]), .norm = 0, .bend = 0};
+  std::memcpy(&copy.norm, at + 1, sizeof(copy.norm));
+  std::memcpy(&copy.bend, at + 3, sizeof(copy.bend));
+  return copy;
+}
 
 }  // namespace vexact

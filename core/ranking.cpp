@@ -30,7 +30,8 @@ Ranking::Ranking(Metric metric, const EncodedQuery& query, const Layout& layout,
       center_norm_(layout.center_norm),
       longest_(layout.longest),
       norm_margin_(left_out == Term::kNormRounding ? 0 : 0x1p-21),
-      unit_(std::ldexp(1.0, query.exponent)) {
+      unit_(std::ldexp(1.0, query.exponent)),
+      inverse_unit_(1 / unit_) {
   const bool rounded = left_out != Term::kSquareRounding;
   if (metric == Metric::kL2) {
     alpha_ = layout.center.empty() ? 0 : 1 / unit_;
@@ -64,10 +65,7 @@ double Ranking::Upper(double estimate, double radius, double norm, double bend) 
   return (rank + norm_margin_ * std::abs(beta_ - rank) * reach / length) * unit_;
 }
 
-double Ranking::Needed(double rank, double norm, double bend) const {
-  if (!query_.usable || rank == -kInfinity) return -kInfinity;
-  const double without = -Bias(norm, bend) - constant_ - slack_;
-  if (metric_ != Metric::kCosine) return rank / unit_ + without;
+double Ranking::NeededOfCosine(double rank, double norm, double without) const {
   if (!(center_norm_ + norm > kLeastNormShare * center_norm_)) return -kInfinity;
   const NormTerm term = ForNorm(rank / unit_);
   return rank / unit_ * center_norm_ - term.factor * norm - term.slack + without;

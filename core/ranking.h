@@ -2,6 +2,9 @@
 // relation to the reference score.
 #pragma once
 
+#include <cmath>
+#include <limits>
+
 #include "core/code.h"
 #include "core/metric.h"
 
@@ -33,13 +36,24 @@ class Ranking {
   // Whether the row's norm and bend count.
   bool needs_norm() const { return beta_ != 0 || gamma_ != 0 || metric_ == Metric::kCosine; }
   bool needs_bend() const { return alpha_ != 0; }
+  // Tile::norm_apart. A multiple near the end of float32's range has no other's ratio.
+  bool norm_apart() const {
+    return metric_ == Metric::kCosine || (alpha_ != 0 && std::abs(alpha_) < 0x1p-100);
+  }
 
   // A bound on the rank of a row whose estimate of <p, z> (of the scaled query) is off by at most
   // `radius`; `norm` and `bend` as stored, bend 0 without a center.
   double Upper(double estimate, double radius, double norm, double bend) const;
 
   // What estimate + radius must reach for Upper to reach `rank`.
-  double Needed(double rank, double norm, double bend) const;
+  double Needed(double rank, double norm, double bend) const {
+    if (!query_.usable || rank == -std::numeric_limits<double>::infinity()) {
+      return -std::numeric_limits<double>::infinity();
+    }
+    const double without = -Bias(norm, bend) - constant_ - slack_;
+    return metric_ == Metric::kCosine ? NeededOfCosine(rank, norm, without)
+                                      : rank * inverse_unit_ + without;
+  }
   // What norm and bend add to a bound of BoundTerms.
   double Bias(double norm, double bend) const {
     const double beta = metric_ == Metric::kCosine ? 0 : beta_;
@@ -72,6 +86,7 @@ class Ranking {
     double factor = 0, slack = 0;
   };
   NormTerm ForNorm(double rank) const;
+  double NeededOfCosine(double rank, double norm, double without) const;
   QueryTerms TermsFor(double rank, float scale, const EncodedQuery::Factors& factors) const;
   float Scale(Reading reading) const;
 
@@ -81,6 +96,7 @@ class Ranking {
   double longest_;      // >= |x - center| of every coded row
   double norm_margin_;  // what a norm, its product and the sums they go into are rounded by
   double unit_;         // 2^exponent: a rank of 1 in the scaled query is so much
+  double inverse_unit_;
   // In units of the scaled query: <p, z> + alpha bend + (beta + gamma norm) norm + constant is the
   // rank, times |x| for cosine, up to `slack`.
   double alpha_ = 0, beta_ = 0, gamma_ = 0, constant_ = 0, slack_ = 0;

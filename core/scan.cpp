@@ -36,7 +36,7 @@ constexpr size_t kBestBytes = size_t{64} << 20;
 // Survivors that are judged together: many, so that tau has risen meanwhile and the reads of their
 // later slabs overlap; in a batch few, while the block is still in cache.
 constexpr size_t kPendingAlone = 512;
-constexpr size_t kPendingInBatch = 4;
+constexpr size_t kPendingInBatch = 8;
 constexpr size_t kRescoreAhead = 2;
 // Scores between two looks at the clock.
 constexpr size_t kInterruptEvery = 256;
@@ -331,15 +331,17 @@ class Scan {
     slot.terms.resize(kernel_.tile_queries);
     bool needs_norm = false;
     bool needs_bend = false;
+    bool norm_apart = false;
     for (size_t i = 0; i < count; ++i) {
       const ScanQuery& query = *queries_[first + i];
       const Ranking& ranking = query.coded(l).ranking();
       slot.terms[i] = terms(query, ranking);
       needs_norm = needs_norm || ranking.needs_norm();
       needs_bend = needs_bend || ranking.needs_bend();
+      norm_apart = norm_apart || ranking.norm_apart();
     }
     const PackedTile& packed = tiles_[l][t];
-    const Tile tile{packed.digits.data(), packed.sums.data(), slot.terms.data(), count};
+    const Tile tile{packed.digits.data(), packed.sums.data(), slot.terms.data(), count, norm_apart};
     Survivor* const out = slot.Room(block.groups * kGroupRows * count);
     const FirstSlab slab =
         Columns(block.part).first(FirstCode::kByte, block.first_group, needs_norm, needs_bend);

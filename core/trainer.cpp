@@ -19,12 +19,13 @@ constexpr double kCachedByte = 0.022;  // past a query that is alone, up to kCac
 constexpr double kStreamedByte = 0.064;  // from kStreamedBytes on; between them it grows evenly
 constexpr double kCachedBytes = 8e6;
 constexpr double kStreamedBytes = 32e6;
-constexpr double kTileProduct = 0.0066;    // a byte with a query's digit, in a tile
-constexpr double kTileRow = 0.35;          // a bound in a tile
-constexpr double kRefinedRow = 50;         // a row whose later slabs are read: the first look,
-constexpr double kBatchRefinedRow = 58;    // the same in a batch, where fewer reads overlap,
-constexpr double kRefinedSlab = 8;         // and each slab
-constexpr double kScoredRow = 100;         // a row that is scored,
+constexpr double kTileProduct = 0.0066;  // a byte with a query's digit, in a tile
+constexpr double kTileRow = 0.35;        // a bound in a tile
+constexpr double kCachedRow = 50;        // a row whose later slabs are read: the first look,
+constexpr double kStreamedRow = 100;     // when all rows' are kCachedBytes and kStreamedBytes,
+constexpr double kBatchRefinedRow = 58;  // the same in a batch, where one row serves many queries,
+constexpr double kRefinedSlab = 8;       // and each slab
+constexpr double kScoredRow = 100;       // a row that is scored,
 constexpr double kScoredComponent = 0.35;  // and each of its components
 // In a batch tau rises on the way, so that more rows pass level 0 than the last tau lets.
 constexpr double kBatchSurvivors = 3.3;
@@ -79,18 +80,22 @@ size_t CountInBatch(const CodedQuery& query, const CodeColumns& columns, size_t 
   const FirstSlab slab = columns.first(FirstCode::kByte, 0, query.ranking().needs_norm(),
                                        query.ranking().needs_bend());
   std::vector<Survivor> survivors(n);
-  return kernel.filter_tile(slab, n / kGroupRows,
-                            {packed.digits.data(), packed.sums.data(), terms.data(), 1},
-                            survivors.data());
+  return kernel.filter_tile(
+      slab, n / kGroupRows,
+      {packed.digits.data(), packed.sums.data(), terms.data(), 1, query.ranking().norm_apart()},
+      survivors.data());
 }
 
-// Nanoseconds for a byte of `bytes` that every query reads: the more there are, the fewer of them
-// are still in the cores' shared cache.
-double StreamCost(double bytes) {
+// What costs `cached` where `bytes` stay in the cores' shared cache, and `streamed` where memory
+// has to bring them each time.
+double MemoryCost(double bytes, double cached, double streamed) {
   const double share = std::clamp(
       std::log(bytes / kCachedBytes) / std::log(kStreamedBytes / kCachedBytes), 0.0, 1.0);
-  return kCachedByte * std::pow(kStreamedByte / kCachedByte, share);
+  return cached * std::pow(streamed / cached, share);
 }
+
+// For each of `bytes` that every query reads.
+double StreamCost(double bytes) { return MemoryCost(bytes, kCachedByte, kStreamedByte); }
 
 // Turns counts into bytes and time.
 void AddCosts(const TrainingSample& sample, const Layout& layout, LayoutForecast& forecast) {
@@ -106,7 +111,9 @@ void AddCosts(const TrainingSample& sample, const Layout& layout, LayoutForecast
   for (size_t level = 0; level + 1 < layout.levels(); ++level) slabs += forecast.passed[level];
   if (layout.leading()) slabs = forecast.passed[0] * static_cast<double>(layout.later_slabs());
   forecast.bytes_per_row = streamed + slabs * kSlabWidth + forecast.scored * sizeof(float) * d;
-  const double refine = forecast.passed[0] * kRefinedRow + slabs * kRefinedSlab;
+  const double refined_row =
+      MemoryCost(rows * static_cast<double>(layout.later_bytes()), kCachedRow, kStreamedRow);
+  const double refine = forecast.passed[0] * refined_row + slabs * kRefinedSlab;
   forecast.alone_nanoseconds =
       streamed * StreamCost(streamed * rows) + projection + refine + forecast.scored * score;
   const double per_survivor =

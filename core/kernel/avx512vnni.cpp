@@ -111,7 +111,15 @@ SlabProducts Avx512VnniSlabProducts(const uint8_t* codes, const int8_t* high, co
     high_sum = _mm512_dpbusd_epi32(high_sum, c, _mm512_loadu_si512(high + j));
     low_sum = _mm512_dpbusd_epi32(low_sum, c, _mm512_loadu_si512(low + j));
   }
-  return {.high = _mm512_reduce_add_epi32(high_sum), .low = _mm512_reduce_add_epi32(low_sum)};
+  const auto halved = [](__m512i sum) {
+    return _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1));
+  };
+  // Pairs of lanes of both, then pairs of these.
+  const __m256i pairs = _mm256_hadd_epi32(halved(high_sum), halved(low_sum));
+  const __m128i fours =
+      _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+  const __m128i sums = _mm_hadd_epi32(fours, fours);
+  return {.high = _mm_cvtsi128_si32(sums), .low = _mm_extract_epi32(sums, 1)};
 }
 
 }  // namespace
@@ -120,7 +128,6 @@ const Kernel kAvx512VnniKernel = {.isa = "avx512vnni",
                                   .max_digit = 127,
                                   .dot = Dot,
                                   .squared_l2 = SquaredL2,
-                                  .filter = Filter<Avx512Vnni>,
                                   .bound = Bound<Avx512Vnni>,
                                   .select = Select<Avx512Vnni>,
                                   .filter_tile = FilterTile<Avx512Vnni>,

@@ -99,21 +99,6 @@ typename V::Floats GroupProducts(const FirstSlab& slab, const uint8_t* codes,
   return V::MultiplyAdd(high, V::SetFloats(128), low);
 }
 
-template <typename V>
-size_t Filter(const FirstSlab& slab, size_t groups, const QueryDigits& digits,
-              const QueryTerms& terms, Survivor* out) {
-  Survivor* const first = out;
-  for (size_t row = 0; row < groups * kGroupRows; row += kGroupRows) {
-    const auto products = GroupProducts<V>(slab, slab.codes + row * slab.width, digits);
-    const GroupNumbers<V> rows(slab, row);
-    const uint32_t survive = V::NotNegative(Margin<V>(slab, rows, terms, products));
-    if (survive != 0) [[unlikely]] {
-      out = WriteSurvivors<V>(survive, row, 0, terms.scale, rows, products, out);
-    }
-  }
-  return static_cast<size_t>(out - first);
-}
-
 // The sums of products of kGroups groups with kQueries queries.
 template <typename V, size_t kQueries, size_t kGroups>
 struct TileSums {
@@ -185,62 +170,93 @@ typename V::Floats TileProducts(typename V::Ints sum, int32_t digit_sum) {
   }
 }
 
+// What norm and bend add to a bound, for all queries of a tile: where norm and square are the same
+// multiples of bend, a row's numbers are put together once, and each query's bound takes a step
+// less.
+struct OwnTerms {
+  float norm_share = 0, square_share = 0;
+  float factors[kMaxTileQueries] = {};
+
+  OwnTerms(const FirstSlab& slab, const Tile& tile) {
+    const bool has_bend = slab.bend != nullptr;
+    if (!has_bend) square_share = 1;
+    for (size_t q = 0; q < tile.queries; ++q) {
+      const QueryTerms& terms = tile.terms[q];
+      factors[q] = has_bend ? terms.bend : terms.square;
+      if (!has_bend || terms.bend == 0) continue;
+      if (!tile.norm_apart) norm_share = terms.norm / terms.bend;
+      square_share = terms.square / terms.bend;
+    }
+  }
+};
+
 // The bounds of one group's rows for every query of a tile. Not inlined: the queries' terms would
 // be spread over registers that there are not, instead of being read where they are needed.
-template <typename V, FirstCode kCode, size_t kQueries, size_t kGroups>
-[[gnu::noinline]] Survivor* BoundTile(const FirstSlab& slab, size_t row, const Tile& tile,
+template <typename V, bool kTail, bool kOwn, bool kNorm, size_t kQueries, size_t kGroups>
+[[gnu::noinline]] Survivor* BoundTile(const FirstSlab& slab, size_t row, size_t queries,
+                                      const QueryTerms* terms, const OwnTerms& own_terms,
                                       const TileSums<V, kQueries, kGroups>& sums, size_t group,
                                       Survivor* out) {
   const GroupNumbers<V> rows(slab, row);
-  for (size_t q = 0; q < tile.queries; ++q) {
-    const QueryTerms& terms = tile.terms[q];
-    const auto products = TileProducts<V, kCode>(sums.sum[q][group], tile.digit_sums[q]);
-    const uint32_t survive = V::NotNegative(Margin<V>(slab, rows, terms, products));
+  const auto slope = V::MultiplyAdd(rows.norm, V::SetFloats(own_terms.square_share),
+                                    V::SetFloats(own_terms.norm_share));
+  const auto own = V::MultiplyAdd(slope, rows.norm, rows.bend);
+  for (size_t q = 0; q < queries; ++q) {
+    const QueryTerms& query = terms[q];
+    auto margin =
+        V::MultiplyAdd(rows.error, V::SetFloats(query.error), V::SetFloats(-query.threshold));
+    if constexpr (kTail) margin = V::MultiplyAdd(rows.tail, V::SetFloats(query.tail), margin);
+    if constexpr (kOwn) margin = V::MultiplyAdd(own, V::SetFloats(own_terms.factors[q]), margin);
+    if constexpr (kNorm) margin = V::MultiplyAdd(rows.norm, V::SetFloats(query.norm), margin);
+    const auto products = V::ToFloats(sums.sum[q][group]);
+    const auto scaled =
+        V::MultiplyAdd(products, V::SetFloats(query.scale), V::SetFloats(query.constant));
+    margin = V::MultiplyAdd(scaled, rows.scale, margin);
+    const uint32_t survive = V::NotNegative(margin);
     if (survive != 0) [[unlikely]] {
-      out = WriteSurvivors<V>(survive, row, q, terms.scale, rows, products, out);
+      out = WriteSurvivors<V>(survive, row, q, query.scale, rows, products, out);
     }
   }
   return out;
 }
 
-template <typename V, FirstCode kCode, size_t kQueries, size_t kGroups>
+template <typename V, bool kTail, bool kOwn, bool kNorm, size_t kQueries, size_t kGroups>
 Survivor* FilterTileGroups(const FirstSlab& slab, size_t first_group, size_t groups,
-                           const Tile& tile, Survivor* out) {
-  const size_t row_bytes = FirstSlabBytes(kCode, slab.width);
+                           const Tile& tile, const OwnTerms& own, Survivor* out) {
   for (size_t group = first_group; group + kGroups <= groups; group += kGroups) {
     TileSums<V, kQueries, kGroups> sums;
-    SumTile<V, kCode>(slab, slab.codes + group * kGroupRows * row_bytes, tile.digits,
-                      tile.digit_sums, sums);
+    SumTile<V, FirstCode::kByte>(slab, slab.codes + group * kGroupRows * slab.width, tile.digits,
+                                 tile.digit_sums, sums);
     for (size_t g = 0; g < kGroups; ++g) {
-      out = BoundTile<V, kCode, kQueries, kGroups>(slab, (group + g) * kGroupRows, tile, sums, g,
-                                                   out);
+      out = BoundTile<V, kTail, kOwn, kNorm>(slab, (group + g) * kGroupRows, tile.queries,
+                                             tile.terms, own, sums, g, out);
     }
   }
   return out;
 }
 
-template <typename V, FirstCode kCode, size_t kQueries, size_t kGroups>
+template <typename V, bool kTail, bool kOwn, bool kNorm, size_t kQueries>
 size_t FilterTileOf(const FirstSlab& slab, size_t groups, const Tile& tile, Survivor* out) {
+  constexpr size_t kGroups = V::kTileGroups;
+  const OwnTerms own(slab, tile);
   Survivor* const first = out;
-  out = FilterTileGroups<V, kCode, kQueries, kGroups>(slab, 0, groups, tile, out);
+  out = FilterTileGroups<V, kTail, kOwn, kNorm, kQueries, kGroups>(slab, 0, groups, tile, own, out);
   if constexpr (kGroups > 1) {
     const size_t whole = groups / kGroups * kGroups;
-    out = FilterTileGroups<V, kCode, kQueries, 1>(slab, whole, groups, tile, out);
+    out = FilterTileGroups<V, kTail, kOwn, kNorm, kQueries, 1>(slab, whole, groups, tile, own, out);
   }
   return static_cast<size_t>(out - first);
 }
 
 // Few queries get a narrow tile: what it does not multiply it need not wait for.
-template <typename V, FirstCode kCode>
+template <typename V, bool kTail, bool kOwn, bool kNorm>
 size_t FilterTileBy(const FirstSlab& slab, size_t groups, const Tile& tile, Survivor* out) {
   constexpr size_t kMost = V::kTileQueries;
-  if (tile.queries == 1) {
-    return FilterTileOf<V, kCode, 1, V::kTileGroups>(slab, groups, tile, out);
-  }
+  if (tile.queries == 1) return FilterTileOf<V, kTail, kOwn, kNorm, 1>(slab, groups, tile, out);
   if (tile.queries <= kMost / 3) {
-    return FilterTileOf<V, kCode, kMost / 3, V::kTileGroups>(slab, groups, tile, out);
+    return FilterTileOf<V, kTail, kOwn, kNorm, kMost / 3>(slab, groups, tile, out);
   }
-  return FilterTileOf<V, kCode, kMost, V::kTileGroups>(slab, groups, tile, out);
+  return FilterTileOf<V, kTail, kOwn, kNorm, kMost>(slab, groups, tile, out);
 }
 
 // What one query makes of 16 rows: their bounds stored, the best of them written.
@@ -311,11 +327,21 @@ size_t Select(const float* bounds, const float* norms, float norm, float thresho
   return static_cast<size_t>(out - first);
 }
 
+template <typename V, bool kTail>
+size_t FilterTileWith(const FirstSlab& slab, size_t groups, const Tile& tile, Survivor* out) {
+  const bool own = slab.bend != nullptr || (slab.norm != nullptr && !tile.norm_apart);
+  if (tile.norm_apart) {
+    return own ? FilterTileBy<V, kTail, true, true>(slab, groups, tile, out)
+               : FilterTileBy<V, kTail, false, true>(slab, groups, tile, out);
+  }
+  return own ? FilterTileBy<V, kTail, true, false>(slab, groups, tile, out)
+             : FilterTileBy<V, kTail, false, false>(slab, groups, tile, out);
+}
+
 template <typename V>
 size_t FilterTile(const FirstSlab& slab, size_t groups, const Tile& tile, Survivor* out) {
-  return slab.code == FirstCode::kByte
-             ? FilterTileBy<V, FirstCode::kByte>(slab, groups, tile, out)
-             : FilterTileBy<V, FirstCode::kSketch>(slab, groups, tile, out);
+  return slab.tail != nullptr ? FilterTileWith<V, true>(slab, groups, tile, out)
+                              : FilterTileWith<V, false>(slab, groups, tile, out);
 }
 
 }  // namespace vexact

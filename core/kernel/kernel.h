@@ -95,6 +95,9 @@ struct Tile {
   const int32_t* digit_sums = nullptr;  // of each query's digits: Kernel::tile_queries numbers too
   const QueryTerms* terms = nullptr;    // of each query
   size_t queries = 0;                   // 1 to Kernel::tile_queries
+  // Whether each query has a norm of its own and no square (cosine). Else norm and square are the
+  // same multiples of bend for all of them, up to float32's rounding; or bend and norm are 0.
+  bool norm_apart = false;
 };
 
 // The two planes' sums of products of a row's later slabs with a query's: sum_j u_j * digit_j, u_j
@@ -126,11 +129,6 @@ struct Kernel {
   double (*dot)(const float* a, const float* b, size_t n);
   double (*squared_l2)(const float* a, const float* b, size_t n);
 
-  // One query, both planes, byte codes: writes the survivors among `groups` x 16 rows to `out`, in
-  // row order, and returns their number. `out` has room for all.
-  size_t (*filter)(const FirstSlab& slab, size_t groups, const QueryDigits& digits,
-                   const QueryTerms& terms, Survivor* out);
-
   // One query on all its digits (a sketch: on its high ones, packed as a tile of one): writes the
   // left side of QueryTerms' comparison with `bound` for every row to `bounds`, and the rows that
   // survive `best` to `out`. Returns the number of these.
@@ -142,7 +140,8 @@ struct Kernel {
   size_t (*select)(const float* bounds, const float* norms, float norm, float threshold,
                    size_t groups, Survivor* out);
 
-  // `filter` for a tile of queries, in no particular order. `out` has room for all pairs.
+  // A tile of queries over byte codes: writes what survives, in no particular order, and returns
+  // how many that are. `out` has room for all pairs.
   size_t (*filter_tile)(const FirstSlab& slab, size_t groups, const Tile& tile, Survivor* out);
 
   // How many queries the tile of this table takes.
