@@ -498,10 +498,7 @@ class Scan {
     const CodedQuery::Refined refined =
         Batched() ? coded.RefineEstimate(columns, pending.row, pending.first, tau)
                   : coded.RefineBound(columns, pending.row, pending.first, tau);
-    std::vector<uint64_t>& passed = slot.statistics.layouts[layout_of_part_[pending.part]].passed;
-    ++passed[0];
-    const size_t levels = refined.survived ? refined.slabs + 1 : refined.slabs;
-    for (size_t level = 1; level < levels; ++level) ++passed[level];
+    refined.AddTo(slot.statistics.layouts[layout_of_part_[pending.part]].passed);
     slot.statistics.rows_refined += refined.slabs > 0 ? 1 : 0;
     slot.statistics.bytes_read += refined.slabs * kSlabWidth;
     if (refined.survived) {

@@ -65,6 +65,13 @@ class CodedQuery {
     size_t slabs = 0;  // later slabs that were read
     bool survived = false;
     double upper = 0;  // bound on the row's rank, when it survived
+
+    // Counts the row at each level that let it through: at level 0 it was a survivor.
+    template <typename Count>
+    void AddTo(std::vector<Count>& passed) const {
+      const size_t levels = survived ? slabs + 1 : std::max<size_t>(slabs, 1);
+      for (size_t level = 0; level < levels; ++level) ++passed[level];
+    }
   };
   // Reads a survivor's later slabs while its upper bound reaches `tau`; what the first slab said of
   // it is a bound of Bound's, or an estimate on the high digits.

@@ -63,9 +63,7 @@ void CountAlone(const CodedQuery& query, const CodeColumns& columns, size_t n, d
   for (size_t i = 0; i < count; ++i) {
     const uint32_t row = survivors[i].row;
     const auto refined = query.RefineBound(columns, row, bounds[0].lane[row], tau);
-    ++forecast.passed[0];
-    const size_t levels = refined.survived ? refined.slabs + 1 : refined.slabs;
-    for (size_t level = 1; level < levels; ++level) ++forecast.passed[level];
+    refined.AddTo(forecast.passed);
     forecast.scored += refined.survived ? 1 : 0;
   }
 }
