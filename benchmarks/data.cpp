@@ -60,7 +60,7 @@ CollectionState Build(size_t n, uint32_t dimension,
     }
     make(row, vector);
     CollectionState::Part& part = state.parts.back();
-    part.segment->Append(uint64_t{row}, vector, Dot(vector, vector));
+    part.segment->Append(row, uint64_t{row}, vector, Dot(vector, vector));
     part.codes->Encode(*part.segment, ActiveKernel(), part.rows, part.rows + 1);
     ++part.rows;
     ++state.live_rows;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <numeric>
 #include <shared_mutex>
 
@@ -12,6 +13,10 @@
 
 namespace vexact {
 namespace {
+
+// Codes are saved when nothing was written for so long, or so long after they could have been.
+constexpr absl::Duration kQuiet = absl::Seconds(1);
+constexpr absl::Duration kLongestUnsaved = absl::Minutes(1);
 
 // The first id that occurs twice, as a pair of positions (earlier, later).
 std::optional<std::pair<size_t, size_t>> FindDuplicate(size_t n, auto&& id) {
@@ -73,20 +78,6 @@ absl::StatusOr<double> CheckVector(const std::string& what, std::span<const floa
   return dot;
 }
 
-absl::Status ZeroUnderCosine(std::string_view what) {
-  return absl::InvalidArgumentError(
-      absl::StrFormat("%s is a zero vector, which has no direction under cosine", what));
-}
-
-absl::Status CheckCosineAllowed(const CollectionState& state, const std::string& collection) {
-  if (!state.first_zero_row) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrFormat("collection \"%s\" stores a zero vector under id %s, which has no direction "
-                      "under cosine; delete "
-                      "or replace it first",
-                      collection, Describe(View(*state.first_zero_row))));
-}
-
 }  // namespace
 
 absl::Status Collection::Validate(const CollectionConfig& config) {
@@ -98,14 +89,49 @@ absl::Status Collection::Validate(const CollectionConfig& config) {
 }
 
 Collection::Collection(std::string name, const CollectionConfig& config, Workers& workers,
-                       std::function<void()> on_work, const CollectionTuning& tuning)
+                       std::function<void()> on_work, const CollectionTuning& tuning,
+                       const StoredIn& stored)
     : on_work_(std::move(on_work)),
+      stored_(stored),
+      codes_(stored.store == nullptr
+                 ? nullptr
+                 : std::make_unique<CodesFolder>(
+                       CodesPath(stored.store->directory(), stored.collection), config.dimension)),
       table_(std::move(name), config, workers, tuning),
       engines_{MakeScanEngine(workers, tuning.scan), MakeReferenceEngine(workers),
                MakeFaissEngine(workers)},
       care_(table_, *engines_[static_cast<size_t>(EngineKind::kScan)]) {}
 
 Collection::~Collection() = default;
+
+absl::StatusOr<std::unique_ptr<Collection>> Collection::Open(const StoredCollection& stored,
+                                                             Store& store, Workers& workers,
+                                                             const LoadOptions& options,
+                                                             std::function<void()> on_work,
+                                                             const CollectionTuning& tuning) {
+  auto collection =
+      std::make_unique<Collection>(stored.name, stored.config, workers, std::move(on_work), tuning,
+                                   StoredIn{&store, stored.number});
+  auto rebuilt =
+      Load(store, stored, *collection->codes_, options, collection->table_, collection->care_);
+  if (!rebuilt.ok()) return rebuilt.status();
+  collection->rebuilt_ = *std::move(rebuilt);
+  return collection;
+}
+
+absl::Status Collection::Drop() {
+  std::lock_guard writing(table_.write_mutex);
+  if (stored_.store == nullptr) return absl::OkStatus();
+  if (absl::Status status = stored_.store->Drop(stored_.collection); !status.ok()) return status;
+  stored_.store = nullptr;
+  codes_->Remove();
+  return absl::OkStatus();
+}
+
+absl::Status Collection::Publish() {
+  if (stored_.store == nullptr) return absl::OkStatus();
+  return stored_.store->Publish(stored_.collection, name());
+}
 
 absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> points) {
   if (points.empty())
@@ -122,72 +148,10 @@ absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> point
     if (!dot.ok()) return dot.status();
     dots[i] = *dot;
   }
-  std::lock_guard writing(table_.write_mutex);
-  CollectionState state = *table_.state.Take();
-  if (state.metric == Metric::kCosine) {
-    for (size_t i = 0; i < points.size(); ++i) {
-      if (dots[i] == 0) return ZeroUnderCosine(absl::StrFormat("row %d", i));
-    }
-  }
-  const auto rows = Append(points, dots, state);
-  if (!rows.ok()) return rows.status();
-  const UpsertResult result = PublishUpsert(points, *rows, std::move(state));
+  Write write(Write::Upsert{points, dots}, points.size() * sizeof(float) * dimension());
+  if (absl::Status status = Pass(write); !status.ok()) return status;
   ReportWork();
-  return result;
-}
-
-absl::StatusOr<std::vector<RowLocation>> Collection::Append(std::span<const PointView> points,
-                                                            std::span<const double> dots,
-                                                            CollectionState& state) {
-  if (!state.parts.empty()) {
-    // A write that failed half-way may have left rows behind the published ones.
-    CollectionState::Part& last = state.parts.back();
-    if (last.segment->size() > last.rows) last.segment->Truncate(last.rows);
-  }
-  std::vector<RowLocation> rows;
-  rows.reserve(points.size());
-  std::vector<float> normal(
-      table_.config.normalization == Normalization::kL2 ? table_.config.dimension : 0);
-  for (size_t i = 0; i < points.size(); ++i) {
-    if (state.parts.empty() || state.parts.back().rows == state.parts.back().segment->capacity()) {
-      auto part = table_.NewPart(care_.current(),
-                                 table_.NextSegmentRows(state.live_rows + state.dead_rows + i));
-      if (!part.ok()) return part.status();
-      state.parts.push_back(*std::move(part));
-    }
-    CollectionState::Part& part = state.parts.back();
-    std::span<const float> vector = points[i].vector;
-    double dot = dots[i];
-    if (!normal.empty()) {
-      L2Normalize(vector, dot, normal);
-      vector = normal;
-      dot = Dot(vector, vector);
-    }
-    part.segment->Append(points[i].id, vector, dot);
-    rows.push_back({part.segment.get(), part.rows++});
-    part.codes->Encode(*part.segment, table_.kernel(), part.rows - 1, part.rows);
-  }
-  return rows;
-}
-
-// noexcept: the index and the state must change together. Running out of memory half-way ends the
-// process rather than leave a collection that contradicts itself.
-UpsertResult Collection::PublishUpsert(std::span<const PointView> points,
-                                       std::span<const RowLocation> rows,
-                                       CollectionState state) noexcept {
-  UpsertResult result{.sequence = ++state.sequence};
-  std::unique_lock indexing(table_.index_mutex);
-  for (size_t i = 0; i < points.size(); ++i) {
-    const bool is_zero = rows[i].segment->dot(rows[i].row) == 0;
-    const auto previous = table_.index.Set(points[i].id, rows[i], is_zero);
-    if (previous) previous->segment->Bury(previous->row, state.sequence);
-    ++(previous ? result.replaced : result.added);
-  }
-  state.live_rows += result.added;
-  state.dead_rows += result.replaced;
-  state.first_zero_row = table_.index.first_zero_row();
-  table_.state.Publish(std::move(state));
-  return result;
+  return UpsertResult{write.added, write.replaced, write.sequence};
 }
 
 absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
@@ -196,46 +160,44 @@ absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
       !status.ok()) {
     return status;
   }
-  std::lock_guard writing(table_.write_mutex);
-  const DeleteResult result = PublishDelete(ids, *table_.state.Take());
-  if (result.deleted > 0) ReportWork();
-  return result;
-}
-
-// noexcept: as PublishUpsert.
-DeleteResult Collection::PublishDelete(std::span<const IdView> ids,
-                                       CollectionState state) noexcept {
-  DeleteResult result;
-  std::unique_lock indexing(table_.index_mutex);
-  for (const IdView id : ids) {
-    const auto removed = table_.index.Remove(id);
-    if (removed) removed->segment->Bury(removed->row, state.sequence + 1);
-    ++(removed ? result.deleted : result.missing);
-  }
-  if (result.deleted > 0) {
-    ++state.sequence;
-    state.live_rows -= result.deleted;
-    state.dead_rows += result.deleted;
-    state.first_zero_row = table_.index.first_zero_row();
-    result.sequence = state.sequence;
-    table_.state.Publish(std::move(state));
-  } else {
-    result.sequence = state.sequence;
-  }
-  return result;
+  // What a failed commit would have to take back.
+  Write write(Write::Delete{ids}, ids.size() * sizeof(float) * dimension());
+  if (absl::Status status = Pass(write); !status.ok()) return status;
+  if (write.deleted > 0) ReportWork();
+  return DeleteResult{write.deleted, write.missing, write.sequence};
 }
 
 absl::Status Collection::SetMetric(Metric metric) {
+  Write write(Write::SetMetric{metric}, 0);
+  return Pass(write);
+}
+
+absl::Status Collection::Pass(Write& write) {
+  writes_.Pass(write, [this](std::span<Write* const> group) {
+    const absl::Status status = CarryOut(group);
+    for (Write* each : group) {
+      if (each->status.ok()) each->status = status;
+    }
+  });
+  return write.status;
+}
+
+// One group at a time: its members wait in the queue, so that the next one does not begin before
+// this one has ended. The mutex keeps compaction and recoding out, which make states as well.
+absl::Status Collection::CarryOut(std::span<Write* const> writes) {
   std::lock_guard writing(table_.write_mutex);
-  CollectionState state = *table_.state.Take();
-  if (state.metric == metric) return absl::OkStatus();
-  if (metric == Metric::kCosine) {
-    if (absl::Status status = CheckCosineAllowed(state, table_.name); !status.ok()) return status;
+  try {
+    WriteGroup group(table_, care_, stored_);
+    for (Write* write : writes) write->status = group.Add(*write);
+    if (!group.changed()) return absl::OkStatus();
+    if (absl::Status status = group.Commit(); !status.ok()) return status;
+    group.Publish();
+    // relaxed: only a time.
+    written_at_.store(absl::GetCurrentTimeNanos(), std::memory_order_relaxed);
+    return absl::OkStatus();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("there is no memory for the write");
   }
-  state.metric = metric;
-  ++state.sequence;
-  table_.state.Publish(std::move(state));
-  return absl::OkStatus();
 }
 
 absl::StatusOr<PointsResult> Collection::Get(std::span<const IdView> ids) const {
@@ -375,7 +337,14 @@ absl::Status Collection::NotStored(IdView id) const {
 void Collection::ReportWork() const {
   if (!on_work_) return;
   const Snapshot state = table_.state.Take();
-  if (care_.IsTrainingDue(*state) || IsCompactionDue(table_, *state)) on_work_();
+  const size_t parts = state->parts.size();
+  const size_t full = parts - (parts > 0 && !state->IsFull(parts - 1) ? 1 : 0);
+  // relaxed: of two that see the same number one is enough.
+  const bool filled = full_seen_.exchange(full, std::memory_order_relaxed) != full;
+  if (care_.IsTrainingDue(*state) || IsCompactionDue(table_, *state) ||
+      (filled && codes_ != nullptr)) {
+    on_work_();
+  }
 }
 
 absl::StatusOr<uint64_t> Collection::Compact(const std::stop_token& stop) {
@@ -409,7 +378,44 @@ absl::Status Collection::Maintain(const std::stop_token& stop, const Maintenance
   if (absl::Status status = Recode(stop); !status.ok()) return status;
   const uint64_t stale = before.rows - before.coded_rows;
   if (report && stale > 0) report(*this, {MaintenanceEvent::kRecoded, stale, absl::Now() - begin});
+  return SaveCodesWhenQuiet(stop);
+}
+
+bool Collection::IsSaveDue() const {
+  return codes_ != nullptr && codes_->IsSaveDue(*table_.state.Take(), care_.record());
+}
+
+std::optional<absl::Duration> Collection::MaintainAgainAfter() const {
+  if (!IsSaveDue()) return std::nullopt;
+  const absl::Time quiet =
+      absl::FromUnixNanos(written_at_.load(std::memory_order_relaxed)) + kQuiet;
+  const int64_t since = unsaved_since_.load(std::memory_order_relaxed);
+  const absl::Time longest =
+      since == 0 ? absl::InfiniteFuture() : absl::FromUnixNanos(since) + kLongestUnsaved;
+  return std::max(absl::ZeroDuration(), std::min(quiet, longest) - absl::Now());
+}
+
+absl::Status Collection::SaveCodesWhenQuiet(const std::stop_token& stop) {
+  const std::optional<absl::Duration> after = MaintainAgainAfter();
+  if (after && *after <= absl::ZeroDuration()) return SaveCodes(stop);
+  int64_t since = 0;
+  if (after) unsaved_since_.compare_exchange_strong(since, absl::GetCurrentTimeNanos());
   return absl::OkStatus();
+}
+
+absl::Status Collection::SaveCodes(const std::stop_token& stop) {
+  std::lock_guard maintaining(maintain_mutex_);
+  const Snapshot state = table_.state.Take();
+  const StoredIn stored = [&] {
+    std::lock_guard writing(table_.write_mutex);
+    return stored_;
+  }();
+  if (stored.store == nullptr) return absl::OkStatus();
+  // Codes of rows that a power cut can still take would be of other rows afterwards.
+  if (absl::Status status = stored.store->Sync(); !status.ok()) return status;
+  absl::Status status = codes_->Save(*state, care_.record(), stop);
+  if (status.ok()) unsaved_since_.store(0);
+  return status;
 }
 
 LayoutInfo Collection::layout() const { return care_.info(); }

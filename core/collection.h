@@ -1,6 +1,7 @@
 // A named set of vectors of one dimension: writes in order, searches over consistent snapshots.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,13 +16,17 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "core/codes_folder.h"
 #include "core/collection_config.h"
+#include "core/collection_loader.h"
 #include "core/engine.h"
 #include "core/id.h"
 #include "core/layout_care.h"
 #include "core/metric.h"
+#include "core/restored_rows.h"
 #include "core/row_table.h"
 #include "core/snapshot.h"
+#include "core/write_group.h"
 
 namespace vexact {
 
@@ -29,12 +34,6 @@ inline constexpr uint32_t kMaxDimension = 65'536;
 inline constexpr uint32_t kMaxK = 10'000;
 inline constexpr uint32_t kMaxQueries = 4'096;
 inline constexpr uint32_t kMaxPageSize = 10'000;
-
-// A row as a caller hands it in; both views are only read during the call.
-struct PointView {
-  IdView id;
-  std::span<const float> vector;
-};
 
 struct UpsertResult {
   uint64_t added = 0, replaced = 0, sequence = 0;
@@ -85,10 +84,13 @@ struct MaintenanceEvent {
     kTrained,  // a layout was trained and is that of new rows
     kKept,     // a layout was trained and the one in use stays
     kRecoded,  // every row is coded under the layout of new rows
+    kRebuilt,  // codes were made anew at the start, because files were damaged: `status` says how
+    kFailed,   // it could not be maintained, by `status`; it is tried again
   };
   Kind kind;
-  uint64_t rows;  // trained on, or coded anew
-  absl::Duration time;
+  uint64_t rows = 0;  // trained on, or coded anew
+  absl::Duration time = absl::ZeroDuration();
+  absl::Status status = absl::OkStatus();
 };
 
 class Collection;
@@ -113,11 +115,15 @@ struct MemoryUse {
 };
 
 // Every error is INVALID_ARGUMENT unless said otherwise, its message names the row or query (from
-// 0), the value and the limit, and nothing has changed.
+// 0), the value and the limit, and nothing has changed. A write may fail with RESOURCE_EXHAUSTED
+// when there is no room for it, in memory or on the disk, and with UNAVAILABLE when the disk fails.
 //
-// Thread safety: every method may be called from any thread. Writes are applied one after another;
-// a search takes a snapshot without a lock, is never blocked by a write, and sees each write whole
-// or not at all.
+// A write that returned is on the disk, as far as the store's durability goes, and visible; one
+// that failed is neither.
+//
+// Thread safety: every method may be called from any thread. Writes are applied one after another,
+// those that wait become durable and visible together; a search takes a snapshot without a lock, is
+// never blocked by a write, and sees each write whole or not at all.
 class Collection {
  public:
   // INVALID_ARGUMENT unless the dimension is in [1, kMaxDimension].
@@ -125,10 +131,25 @@ class Collection {
 
   // REQUIRES: Validate(config) is OK. `workers` must outlive the collection; `name` is used in
   // messages. `on_work` is called when a write or a search found something for Maintain to do, from
-  // its thread; it must be quick.
+  // its thread; it must be quick. The collection is empty, as `stored`'s is.
   Collection(std::string name, const CollectionConfig& config, Workers& workers,
-             std::function<void()> on_work = nullptr, const CollectionTuning& tuning = {});
+             std::function<void()> on_work = nullptr, const CollectionTuning& tuning = {},
+             const StoredIn& stored = {});
   ~Collection();
+
+  // Brings back what the store has of a collection. Errors as Load's (collection_loader.h).
+  static absl::StatusOr<std::unique_ptr<Collection>> Open(const StoredCollection& stored,
+                                                          Store& store, Workers& workers,
+                                                          const LoadOptions& options = {},
+                                                          std::function<void()> on_work = nullptr,
+                                                          const CollectionTuning& tuning = {});
+
+  // Takes the collection out of its store, and its files away. It goes on in memory, for those who
+  // still hold it. Errors as Store::Drop's: then it stays what it is.
+  absl::Status Drop();
+
+  // Gives its name to what is in the store, where it had none. Errors as Store::Publish's.
+  absl::Status Publish();
 
   const std::string& name() const { return table_.name; }
   uint32_t dimension() const { return table_.config.dimension; }
@@ -175,10 +196,30 @@ class Collection {
   // on. Needs memory for one segment's codes at a time. CANCELLED by `stop`: what is done is kept.
   absl::Status Recode(const std::stop_token& stop = {});
 
-  // Whatever of the three is due: the layout is trained when there are enough rows, again after
+  // Writes the codes that the disk does not have yet, of full segments, and removes what is stale
+  // there. Nothing in memory alone. CANCELLED by `stop`; RESOURCE_EXHAUSTED and UNAVAILABLE when
+  // the disk fails.
+  absl::Status SaveCodes(const std::stop_token& stop = {});
+
+  // Whatever of these is due: the layout is trained when there are enough rows, again after
   // fourfold growth, and when something was written and many more rows than before pass the first
-  // slab. Gives way to searches. For the background.
+  // slab. Codes are saved when nothing was written for a second, so that a bulk load, which trains
+  // and codes anew as it grows, writes them once; or a minute after they could have been. Gives way
+  // to searches. For the background.
   absl::Status Maintain(const std::stop_token& stop = {}, const MaintenanceReport& report = {});
+
+  // How long from now Maintain should be called at the latest, whether or not on_work was; nothing
+  // when that is not needed.
+  std::optional<absl::Duration> MaintainAgainAfter() const;
+
+  // What was damaged on the disk when the collection was opened, and is made anew.
+  const Rebuilt& rebuilt() const { return rebuilt_; }
+
+  // For a collection that is made of rows which another one held. REQUIRES: as RestoredRows'.
+  RestoredRows Restore() { return RestoredRows(table_, care_, stored_); }
+
+  // All rows of now, for who reads every one.
+  Snapshot state() const { return table_.state.Take(); }
 
   CollectionInfo info() const;
   LayoutInfo layout() const;
@@ -187,15 +228,10 @@ class Collection {
   MemoryUse memory() const;
 
  private:
-  // Copies the rows in behind the published ones and gives `state` their parts; nothing is visible
-  // yet.
-  absl::StatusOr<std::vector<RowLocation>> Append(std::span<const PointView> points,
-                                                  std::span<const double> dots,
-                                                  CollectionState& state);
-  // The visible half of a write. REQUIRES: write_mutex_ is held.
-  UpsertResult PublishUpsert(std::span<const PointView> points, std::span<const RowLocation> rows,
-                             CollectionState state) noexcept;
-  DeleteResult PublishDelete(std::span<const IdView> ids, CollectionState state) noexcept;
+  // Has the write carried out, with others that wait.
+  absl::Status Pass(Write& write);
+  // The outcome of those that are not refused on their own.
+  absl::Status CarryOut(std::span<Write* const> writes);
 
   // The snapshot of a search, and the rows of the queries that name one, both of the same moment.
   absl::Status TakeSnapshot(std::span<const Query> queries, Snapshot& snapshot,
@@ -208,11 +244,23 @@ class Collection {
 
   // Says that Maintain has something to do, when it has.
   void ReportWork() const;
+  bool IsSaveDue() const;
+  absl::Status SaveCodesWhenQuiet(const std::stop_token& stop);
 
   const std::function<void()> on_work_;
   // One compaction, training or recoding at a time; taken before the table's write_mutex.
   std::mutex maintain_mutex_;
+  StoredIn stored_;  // guarded by the table's write_mutex
+  // Null in memory alone.
+  const std::unique_ptr<CodesFolder> codes_;
+  // When something was last written, and since when codes wait to be saved (0: they do not), in
+  // nanoseconds of the system's clock.
+  std::atomic<int64_t> written_at_ = 0, unsaved_since_ = 0;
+  // Full segments that ReportWork has seen.
+  mutable std::atomic<size_t> full_seen_ = 0;
+  Rebuilt rebuilt_;
   RowTable table_;
+  WriteQueue<Write> writes_;
   const std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];
   // A search tells it what it saw, and is const for its caller all the same.
   mutable LayoutCare care_;

@@ -74,7 +74,8 @@ absl::StatusOr<Joined> Join(const RowTable& table, const LayoutCare& care,
     const uint32_t begin = part.rows;
     for (; part.rows < std::min(rows, begin + kBackgroundRows); ++part.rows) {
       const auto [segment, row] = joined.sources[part.rows];
-      part.segment->Append(segment->id(row), segment->vector(row), segment->dot(row));
+      part.segment->Append(segment->number(row), segment->id(row), segment->vector(row),
+                           segment->dot(row));
     }
     part.codes->Encode(*part.segment, table.kernel(), begin, part.rows);
     table.GiveWay();

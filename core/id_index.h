@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <variant>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
@@ -23,6 +25,9 @@ struct RowLocation {
 // Thread safety: none of its own; the collection guards it.
 class IdIndex {
  public:
+  // An index of these rows. Returns the id that two of them have, where there is one.
+  static std::variant<IdIndex, Id> Build(std::span<const RowLocation> rows);
+
   std::optional<RowLocation> Find(IdView id) const;
 
   // Lets the id name `row`; `is_zero` says whether its vector is. Returns the row that it named

@@ -53,14 +53,15 @@ std::vector<RowRef> ChooseRows(const CollectionState& state, size_t wanted) {
 }  // namespace
 
 LayoutCare::LayoutCare(RowTable& table, Engine& scan) : table_(table), scan_(scan) {
-  layout_.layout = table.tuning.layout != nullptr ? table.tuning.layout
-                                                  : Layout::Identity(table.config.dimension);
-  observed_.passed.resize(layout_.layout->levels());
+  record_.trained.layout = table.tuning.layout != nullptr
+                               ? table.tuning.layout
+                               : Layout::Identity(table.config.dimension);
+  observed_.passed.resize(record_.trained.layout->levels());
 }
 
 std::shared_ptr<const Layout> LayoutCare::current() const {
   std::lock_guard lock(mutex_);
-  return layout_.layout;
+  return record_.trained.layout;
 }
 
 absl::StatusOr<TrainingSample> LayoutCare::Sample(const CollectionState& state,
@@ -115,9 +116,10 @@ absl::StatusOr<bool> LayoutCare::Train(const std::stop_token& stop) {
   }
   // The one in use stays, with what is known of it today.
   std::lock_guard lock(mutex_);
-  weighed_rows_ = state->live_rows;
-  if (!layout_.layout->has_basis()) layout_.trained_rows = weighed_rows_;
-  layout_.forecast = now;
+  ++record_.generation;
+  record_.weighed_rows = state->live_rows;
+  if (!record_.trained.layout->has_basis()) record_.trained.trained_rows = record_.weighed_rows;
+  record_.trained.forecast = now;
   sequence_ = state->sequence;
   observed_.first_share = observed_.late_share;
   return false;
@@ -128,8 +130,22 @@ void LayoutCare::Set(TrainedLayout layout) {
   std::lock_guard lock(mutex_);
   observed_ = {};
   observed_.passed.resize(layout.layout->levels());
-  layout_ = std::move(layout);
-  weighed_rows_ = layout_.trained_rows;
+  ++record_.generation;
+  record_.weighed_rows = layout.trained_rows;
+  record_.trained = std::move(layout);
+  sequence_ = sequence;
+}
+
+LayoutRecord LayoutCare::record() const {
+  std::lock_guard lock(mutex_);
+  return record_;
+}
+
+void LayoutCare::Restore(LayoutRecord record, uint64_t sequence) {
+  std::lock_guard lock(mutex_);
+  observed_ = {};
+  observed_.passed.resize(record.trained.layout->levels());
+  record_ = std::move(record);
   sequence_ = sequence;
 }
 
@@ -192,7 +208,7 @@ uint64_t LayoutCare::TrainingRows() const {
 bool LayoutCare::IsTrainingDue(const CollectionState& state) const {
   if (state.live_rows < TrainingRows()) return false;
   std::lock_guard lock(mutex_);
-  if (state.live_rows >= kRetrainGrowth * weighed_rows_) return true;
+  if (state.live_rows >= kRetrainGrowth * record_.weighed_rows) return true;
   return state.sequence > sequence_ && HasDrifted();
 }
 
@@ -205,7 +221,7 @@ bool LayoutCare::Observe(const SearchStatistics& statistics, size_t queries, uin
   bool drifted = false;
   std::lock_guard lock(mutex_);
   for (const SearchStatistics::LayoutUse& use : statistics.layouts) {
-    if (use.layout != layout_.layout.get()) continue;
+    if (use.layout != record_.trained.layout.get()) continue;
     Observed& seen = observed_;
     seen.rows += use.rows;
     for (size_t level = 0; level < use.passed.size(); ++level) {
@@ -231,11 +247,11 @@ LayoutInfo LayoutCare::info() const {
   const Snapshot state = table_.state.Take();
   LayoutInfo info;
   std::lock_guard lock(mutex_);
-  info.trained = layout_;
+  info.trained = record_.trained;
   for (const CollectionState::Part& part : state->parts) {
     const uint64_t rows = part.rows / kGroupRows * kGroupRows;
     info.rows += rows;
-    if (part.codes->layout() == layout_.layout) info.coded_rows += rows;
+    if (part.codes->layout() == record_.trained.layout) info.coded_rows += rows;
   }
   info.searches = observed_.searches;
   if (observed_.rows > 0) {

@@ -28,8 +28,15 @@ struct LayoutInfo {
   double observed_bytes = 0;  // per query
 };
 
-// Thread safety: every method may be called from any thread, save that Train, Set and Recode run
-// one at a time, and while no other takes parts away from the table's state.
+// What is known of the layout of new rows and lasts beyond the process.
+struct LayoutRecord {
+  TrainedLayout trained;
+  uint64_t weighed_rows = 0;  // at the last training, whether it changed the layout or not
+  uint64_t generation = 0;    // grows with every change of any of this
+};
+
+// Thread safety: every method may be called from any thread, save that Train and Recode run one at
+// a time, and while nobody else takes parts away from the table's state.
 class LayoutCare {
  public:
   // `table` and `scan`, the engine whose searches are observed, must outlive it.
@@ -37,6 +44,11 @@ class LayoutCare {
 
   std::shared_ptr<const Layout> current() const;
   LayoutInfo info() const;
+  LayoutRecord record() const;
+
+  // Goes on from there, `sequence` being the collection's. REQUIRES: the layout is of the table's
+  // dimension.
+  void Restore(LayoutRecord record, uint64_t sequence);
 
   // Trains a layout on the rows of now and makes it that of new rows, if it promises at least a
   // tenth less than the one in use. Returns whether it did. FAILED_PRECONDITION below one group of
@@ -74,7 +86,7 @@ class LayoutCare {
   Engine& scan_;
   // Guards what follows; taken last of all mutexes.
   mutable std::mutex mutex_;
-  TrainedLayout layout_;
+  LayoutRecord record_;
   struct Observed {
     uint64_t searches = 0, rows = 0, bytes = 0;
     std::vector<uint64_t> passed;
@@ -85,8 +97,7 @@ class LayoutCare {
     double late_share = -1;
   };
   Observed observed_;
-  uint64_t weighed_rows_ = 0;  // at the last training, whether it changed the layout or not
-  uint64_t sequence_ = 0;      // when the layout came into use
+  uint64_t sequence_ = 0;  // when the layout came into use
 };
 
 }  // namespace vexact

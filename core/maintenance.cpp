@@ -1,36 +1,108 @@
 #include "core/maintenance.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 namespace vexact {
+namespace {
 
-Maintenance::Maintenance(MaintenanceReport report)
-    : report_(std::move(report)), thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+constexpr int kMostRetries = 100;
+
+// No failure of the background may end the process.
+absl::Status Maintain(Collection& collection, const std::stop_token& stop,
+                      const MaintenanceReport& report) {
+  try {
+    return collection.Maintain(stop, report);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("there is no memory for it");
+  }
+}
+
+}  // namespace
+
+Maintenance::Maintenance(MaintenanceReport report, const MaintenanceTuning& tuning)
+    : report_(std::move(report)),
+      tuning_(tuning),
+      thread_([this](const std::stop_token& stop) { Run(stop); }) {}
 Maintenance::~Maintenance() = default;
 
 void Maintenance::Add(const std::weak_ptr<Collection>& collection) {
   std::lock_guard lock(mutex_);
-  const bool waits = std::any_of(waiting_.begin(), waiting_.end(), [&](const auto& other) {
-    return !other.owner_before(collection) && !collection.owner_before(other);
-  });
-  if (waits) return;
-  waiting_.push_back(collection);
+  if (Turn* turn = Find(collection)) {
+    if (turn->waited.count() > 0) return;
+    turn->at = std::min(turn->at, Clock::now());
+  } else {
+    turns_.push_back({collection, Clock::now()});
+  }
   wake_.notify_one();
 }
 
+Maintenance::Turn* Maintenance::Find(const std::weak_ptr<Collection>& collection) {
+  const auto found = std::find_if(turns_.begin(), turns_.end(), [&](const Turn& turn) {
+    return !turn.collection.owner_before(collection) && !collection.owner_before(turn.collection);
+  });
+  return found == turns_.end() ? nullptr : &*found;
+}
+
 void Maintenance::Run(const std::stop_token& stop) {
-  while (true) {
-    std::shared_ptr<Collection> next;
-    {
-      std::unique_lock lock(mutex_);
-      if (!wake_.wait(lock, stop, [&] { return !waiting_.empty(); })) return;
-      next = waiting_.front().lock();
-      waiting_.pop_front();
+  while (std::optional<Turn> turn = Next(stop)) {
+    const std::shared_ptr<Collection> collection = turn->collection.lock();
+    if (collection == nullptr) continue;
+    const absl::Status status = Maintain(*collection, stop, report_);
+    if (stop.stop_requested()) return;
+    if (!status.ok() && report_) {
+      report_(*collection, {.kind = MaintenanceEvent::kFailed, .status = status});
     }
-    // Without memory for new codes or rows the old ones stay; the next write or search that finds
-    // work tries again.
-    if (next != nullptr) (void)next->Maintain(stop, report_);
+    Plan(*std::move(turn), *collection, status);
+  }
+}
+
+std::optional<Maintenance::Turn> Maintenance::Next(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  const auto earlier = [](const Turn& a, const Turn& b) { return a.at < b.at; };
+  while (!stop.stop_requested()) {
+    const auto first = std::min_element(turns_.begin(), turns_.end(), earlier);
+    if (first == turns_.end()) {
+      wake_.wait(lock, stop, [&] { return !turns_.empty(); });
+    } else if (first->at > Clock::now()) {
+      // Until then, or until an earlier turn comes.
+      const auto at = first->at;
+      wake_.wait_until(lock, stop, at, [&] {
+        return std::any_of(turns_.begin(), turns_.end(),
+                           [&](const Turn& turn) { return turn.at < at; });
+      });
+    } else {
+      Turn next = std::move(*first);
+      turns_.erase(first);
+      return next;
+    }
+  }
+  return std::nullopt;
+}
+
+void Maintenance::Plan(Turn turn, const Collection& collection, const absl::Status& status) {
+  using std::chrono::milliseconds;
+  std::optional<Clock::time_point> at;
+  if (!status.ok()) {
+    turn.waited = turn.waited.count() == 0
+                      ? tuning_.retry
+                      : std::min(2 * turn.waited, kMostRetries * tuning_.retry);
+    at = Clock::now() + turn.waited;
+  } else {
+    turn.waited = milliseconds(0);
+    if (const auto after = collection.MaintainAgainAfter()) {
+      at = Clock::now() + milliseconds(absl::ToInt64Milliseconds(*after) + 1);
+    }
+  }
+  if (!at) return;
+  turn.at = *at;
+  std::lock_guard lock(mutex_);
+  Turn* const added = Find(turn.collection);  // meanwhile
+  if (added == nullptr) {
+    turns_.push_back(std::move(turn));
+  } else if (!status.ok()) {
+    *added = std::move(turn);
   }
 }
 

@@ -57,6 +57,9 @@ struct RowTable {
   // take it.
   mutable std::shared_mutex index_mutex;
   IdIndex index;
+
+  // The number of the next row that is added; guarded by write_mutex. It only grows.
+  uint64_t next_row = 0;
 };
 
 // Rows that the background works on between two looks at whether a search waits.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -64,7 +65,7 @@ absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(uint32_t dimension, uin
   const std::pair<Pages*, size_t> columns[] = {
       {&segment->rows_, sizeof(float) * dimension},     {&segment->dots_, sizeof(double)},
       {&segment->died_, sizeof(std::atomic<uint64_t>)}, {&segment->ids_, sizeof(uint64_t)},
-      {&segment->id_forms_, sizeof(uint8_t)},
+      {&segment->numbers_, sizeof(uint64_t)},           {&segment->id_forms_, sizeof(uint8_t)},
   };
   for (const auto& [column, row_bytes] : columns) {
     auto pages = Pages::Map(row_bytes * whole_groups);
@@ -74,23 +75,45 @@ absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(uint32_t dimension, uin
   return segment;
 }
 
-void Segment::Append(IdView id, std::span<const float> vector, double dot) {
-  std::copy(vector.begin(), vector.end(), rows_.as<float>() + size_t{size_} * dimension_);
-  dots_.as<double>()[size_] = dot;
-  if (const auto* text = std::get_if<std::string_view>(&id)) {
-    ids_.as<uint64_t>()[size_] = reinterpret_cast<uintptr_t>(StoreText(*text));
-    id_forms_.as<uint8_t>()[size_] = 1;
-  } else {
-    ids_.as<uint64_t>()[size_] = std::get<uint64_t>(id);
-    id_forms_.as<uint8_t>()[size_] = 0;
-  }
+void Segment::Append(uint64_t number, IdView id, std::span<const float> vector, double dot) {
+  SetId(size_, id);
+  numbers_.as<uint64_t>()[size_] = number;
+  SetVector(size_, vector, dot);
   ++size_;
 }
 
 void Segment::Truncate(uint32_t size) {
-  // The bytes of text ids stay behind in their block: a refused write is rare, and the block is the
-  // segment's anyway.
+  for (uint32_t row = size; row < size_; ++row) {
+    if (id_forms_.as<uint8_t>()[row] == 0) continue;
+    FreeTextsFrom(reinterpret_cast<const char*>(static_cast<uintptr_t>(ids_.as<uint64_t>()[row])));
+    break;
+  }
   size_ = size;
+}
+
+void Segment::AppendPlaces(uint32_t count) {
+  // Dead for every snapshot: there is none of before the first write.
+  for (uint32_t row = size_; row < size_ + count; ++row) Bury(row, 1);
+  size_ += count;
+}
+
+void Segment::SetRow(uint32_t row, uint64_t number, IdView id) {
+  SetId(row, id);
+  numbers_.as<uint64_t>()[row] = number;
+  died_.as<std::atomic<uint64_t>>()[row].store(0, std::memory_order_relaxed);
+  dead_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Segment::SetVector(uint32_t row, std::span<const float> vector, double dot) {
+  std::copy(vector.begin(), vector.end(), rows_.as<float>() + size_t{row} * dimension_);
+  dots_.as<double>()[row] = dot;
+}
+
+void Segment::SetId(uint32_t row, IdView id) {
+  const auto* text = std::get_if<std::string_view>(&id);
+  ids_.as<uint64_t>()[row] =
+      text != nullptr ? reinterpret_cast<uintptr_t>(StoreText(*text)) : std::get<uint64_t>(id);
+  id_forms_.as<uint8_t>()[row] = text != nullptr ? 1 : 0;
 }
 
 const char* Segment::StoreText(std::string_view text) {
@@ -108,6 +131,17 @@ const char* Segment::StoreText(std::string_view text) {
   return stored;
 }
 
+void Segment::FreeTextsFrom(const char* text) {
+  const auto is_in = [&](const char* block) {
+    return !std::less<>()(text, block) && std::less<>()(text, block + kTextBlockBytes);
+  };
+  while (!is_in(texts_.back().get())) {
+    texts_.pop_back();
+    text_bytes_.fetch_sub(kTextBlockBytes, std::memory_order_relaxed);
+  }
+  text_room_ = kTextBlockBytes - static_cast<size_t>(text - texts_.back().get());
+}
+
 IdView Segment::id(uint32_t row) const {
   const uint64_t value = ids_.as<uint64_t>()[row];
   if (id_forms_.as<uint8_t>()[row] == 0) return value;
@@ -122,7 +156,7 @@ Segment::Bytes Segment::bytes(uint32_t rows) const {
       .rows = sizeof(float) * dimension_ * rows,
       .ids =
           (sizeof(uint64_t) + sizeof(uint8_t)) * rows + text_bytes_.load(std::memory_order_relaxed),
-      .overhead = (sizeof(double) + sizeof(uint64_t)) * rows,
+      .overhead = (sizeof(double) + 2 * sizeof(uint64_t)) * rows,
   };
 }
 

@@ -35,8 +35,8 @@ class Pages {
   void* address_ = nullptr;  // the first usable byte of the mapping
 };
 
-// Rows of one dimension with their ids, their own dot products and their tombstones. Rows are
-// appended at the end and never change or move; a tombstone is the sequence number of the write
+// Rows of one dimension with their numbers (store.h), ids, own dot products and tombstones. Rows
+// are appended at the end and never change or move; a tombstone is the sequence number of the write
 // that ended the row. Their codes are kept apart (segment_codes.h), because they can be replaced.
 //
 // Thread safety: one writer at a time appends and buries. Readers may read a row at the same time
@@ -56,10 +56,17 @@ class Segment {
 
   // Writer: copies a row in. REQUIRES: size() < capacity(), vector.size() == dimension(), dot ==
   // Dot(vector, vector).
-  void Append(IdView id, std::span<const float> vector, double dot);
+  void Append(uint64_t number, IdView id, std::span<const float> vector, double dot);
 
   // Writer: takes back the rows from `size` on, which no reader has learned of.
   void Truncate(uint32_t size);
+
+  // For a segment that comes back from the store, before anybody reads it: `count` places at the
+  // end, dead ones; then, for some of them, who is there, and its vector. SetVector may be called
+  // from several threads, for different rows. REQUIRES: room for them.
+  void AppendPlaces(uint32_t count);
+  void SetRow(uint32_t row, uint64_t number, IdView id);
+  void SetVector(uint32_t row, std::span<const float> vector, double dot);
 
   // Writer: the row is dead for every snapshot from `sequence` on. REQUIRES: it is live.
   void Bury(uint32_t row, uint64_t sequence) {
@@ -90,6 +97,7 @@ class Segment {
   const double& dot(uint32_t row) const { return dots_.as<double>()[row]; }
   // Valid as long as the segment.
   IdView id(uint32_t row) const;
+  uint64_t number(uint32_t row) const { return numbers_.as<uint64_t>()[row]; }
 
   // Bytes touched by the first `rows` rows (what ids of text form take beside their column is
   // counted whole).
@@ -100,16 +108,20 @@ class Segment {
 
  private:
   Segment(uint32_t dimension, uint32_t capacity) : dimension_(dimension), capacity_(capacity) {}
+  void SetId(uint32_t row, IdView id);
   const char* StoreText(std::string_view text);
+  // Gives back the room of `text` and all that were stored after it.
+  void FreeTextsFrom(const char* text);
 
   const uint32_t dimension_;
   const uint32_t capacity_;
   uint32_t size_ = 0;
-  Pages rows_;  // float[capacity][dimension]
-  Pages dots_;  // double[capacity]
-  Pages died_;  // atomic<uint64_t>[capacity], 0 while the row lives
-  Pages ids_;   // uint64_t[capacity]: the number, or the address of the text (2 bytes of length,
-                // then the bytes)
+  Pages rows_;     // float[capacity][dimension]
+  Pages dots_;     // double[capacity]
+  Pages died_;     // atomic<uint64_t>[capacity], 0 while the row lives
+  Pages numbers_;  // uint64_t[capacity]
+  Pages ids_;      // uint64_t[capacity]: the number, or the address of the text (2 bytes of length,
+                   // then the bytes)
   Pages id_forms_;                              // uint8_t[capacity]: 1 where the id is a text
   std::vector<std::unique_ptr<char[]>> texts_;  // blocks of kTextBlockBytes
   size_t text_room_ = 0;                        // bytes left in texts_.back()

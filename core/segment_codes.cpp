@@ -39,6 +39,24 @@ absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
   return codes;
 }
 
+std::vector<std::span<std::byte>> SegmentCodes::Columns(uint32_t rows) const {
+  std::vector<std::span<std::byte>> columns;
+  const auto add = [&]<typename T>(T* column, size_t numbers) {
+    if (column != nullptr) columns.push_back(std::as_writable_bytes(std::span(column, numbers)));
+  };
+  add(columns_.first_slab, layout_->first_bytes() * rows);
+  add(columns_.sketch, layout_->sketch_bytes() * rows);
+  add(columns_.sketch_scale, rows);
+  add(columns_.sketch_error, rows);
+  add(columns_.scale, rows);
+  add(columns_.error, rows);
+  add(columns_.tail, rows);
+  add(columns_.norm, rows);
+  add(columns_.bend, rows);
+  add(columns_.later, layout_->later_at(rows));
+  return columns;
+}
+
 void SegmentCodes::Encode(const Segment& segment, const Kernel& kernel, uint32_t begin,
                           uint32_t end) {
   constexpr uint32_t kGroup = kGroupRows;

@@ -1,8 +1,10 @@
 // The codes of one segment's rows under one layout.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -31,6 +33,10 @@ class SegmentCodes {
   // Writer: codes the groups that `end` rows make whole and `begin` rows did not. REQUIRES: the
   // segment has `end` rows.
   void Encode(const Segment& segment, const Kernel& kernel, uint32_t begin, uint32_t end);
+
+  // The codes of the first `rows` rows, as they are in memory: column by column, in an order of
+  // their own. REQUIRES: rows is a number of whole groups.
+  std::vector<std::span<std::byte>> Columns(uint32_t rows) const;
 
   // Bytes touched by the codes of the first `rows` rows.
   uint64_t bytes(uint32_t rows) const { return uint64_t{rows} * layout_->code_bytes(); }

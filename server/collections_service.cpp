@@ -46,7 +46,7 @@ absl::Status CollectionsService::Delete(const v1::DeleteCollectionRequest& reque
                                         v1::DeleteCollectionResponse& response) {
   const auto dropped = context_.catalog.Drop(request.name());
   if (!dropped.ok()) return dropped.status();
-  response.set_rows((*dropped)->info().rows);
+  response.set_rows(*dropped);
   return absl::OkStatus();
 }
 

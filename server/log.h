@@ -18,7 +18,7 @@ void StartLog(const std::string& level);
 // another key.
 std::string LogValue(std::string_view text);
 
-// One line, for a layout that was trained or a collection that was re-encoded in the background.
+// One line, for what was done to a collection in the background, or failed.
 void LogMaintenance(const Collection& collection, const MaintenanceEvent& event);
 
 }  // namespace vexact::server

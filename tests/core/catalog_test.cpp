@@ -48,7 +48,7 @@ TEST_F(CatalogTest, CreatesFindsListsAndDrops) {
   EXPECT_EQ(docs->dimension(), 4);
   EXPECT_EQ(docs->info().config, (CollectionConfig{.dimension = 4, .metric = Metric::kL2}));
   EXPECT_THAT(Names(), ElementsAre("docs", "words"));
-  EXPECT_EQ(*catalog_->Drop("docs"), docs);
+  EXPECT_EQ(*catalog_->Drop("docs"), 0);
   EXPECT_THAT(Names(), ElementsAre("words"));
   EXPECT_THAT(catalog_->Get("docs").status(),
               StatusIs(kNotFound, "no collection \"docs\". There is: words."));
@@ -158,7 +158,7 @@ TEST_F(CatalogTest, AnAbsurdNameIsNotRepeatedWhole) {
 TEST_F(CatalogTest, ADroppedNameStartsAnew) {
   const auto first = MustCreate("docs", {.dimension = 1});
   ASSERT_THAT(Upsert(*first, {{uint64_t{1}, {1}}}).status(), IsOk());
-  ASSERT_THAT(catalog_->Drop("docs").status(), IsOk());
+  EXPECT_EQ(*catalog_->Drop("docs"), 1);
   const auto second = MustCreate("docs", {.dimension = 7});
   EXPECT_EQ(second->info().rows, 0);
   EXPECT_EQ(first->info().rows, 1);

@@ -27,7 +27,8 @@ struct CodedRows {
   CodedRows(const Rows& rows, const std::shared_ptr<const Layout>& layout, const Kernel& kernel) {
     const auto count = static_cast<uint32_t>(rows.size());
     segment = *Segment::Create(layout->dimension, count);
-    for (uint64_t i = 0; i < rows.size(); ++i) segment->Append(i, rows[i], Dot(rows[i], rows[i]));
+    for (uint64_t i = 0; i < rows.size(); ++i)
+      segment->Append(i, i, rows[i], Dot(rows[i], rows[i]));
     codes = *SegmentCodes::Create(layout, segment->capacity());
     codes->Encode(*segment, kernel, 0, count);
     groups = rows.size() / kGroupRows;
@@ -73,9 +74,10 @@ class ScanQueryTest : public testing::TestWithParam<const Kernel*> {
     const FirstSlab slab = columns.first(FirstCode::kByte, 0, query.ranking().needs_norm(),
                                          query.ranking().needs_bend());
     std::vector<Survivor> out(rows.groups * kGroupRows);
-    out.resize(GetParam()->filter_tile(slab, rows.groups,
-                                       {packed.digits.data(), packed.sums.data(), terms.data(), 1},
-                                       out.data()));
+    out.resize(GetParam()->filter_tile(
+        slab, rows.groups,
+        {packed.digits.data(), packed.sums.data(), terms.data(), 1, query.ranking().norm_apart()},
+        out.data()));
     std::set<uint32_t> refined_rows;
     for (const Survivor& survivor : out) {
       const auto refined = query.RefineEstimate(columns, survivor.row, survivor.estimate, tau);
@@ -158,7 +160,7 @@ TEST_P(ScanQueryTest, GivesUpRowsThatAreFar) {
 TEST(ScanQuery, TauIsTheRankOfTheWorstAnswerAndOnlyRises) {
   const auto segment = *Segment::Create(1, 16);
   for (uint64_t i = 0; i < 8; ++i) {
-    segment->Append(i, std::vector<float>{static_cast<float>(i)}, static_cast<double>(i * i));
+    segment->Append(i, i, std::vector<float>{static_cast<float>(i)}, static_cast<double>(i * i));
   }
   const std::vector<float> vector = {1};
   const EngineQuery engine_query{.vector = vector, .dot = 1, .excluded = {}};

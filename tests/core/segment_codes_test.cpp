@@ -19,7 +19,7 @@ std::unique_ptr<Segment> MakeSegment(uint32_t rows) {
   oracle::Random random(1);
   for (uint64_t i = 0; i < rows; ++i) {
     const auto vector = random.Gaussian(kDimension);
-    segment->Append(i, vector, oracle::Dot(vector, vector));
+    segment->Append(i, i, vector, oracle::Dot(vector, vector));
   }
   return segment;
 }

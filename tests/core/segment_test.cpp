@@ -18,7 +18,8 @@ std::unique_ptr<Segment> MakeSegment(uint32_t dimension, uint32_t capacity) {
 }
 
 void Append(Segment& segment, const Point& point) {
-  segment.Append(View(point.id), point.vector, oracle::Dot(point.vector, point.vector));
+  segment.Append(segment.size() + 100, View(point.id), point.vector,
+                 oracle::Dot(point.vector, point.vector));
 }
 
 Point Read(const Segment& segment, uint32_t row) {
@@ -57,6 +58,7 @@ TEST(Segment, KeepsRowsBitForBit) {
   for (uint32_t row = 0; row < 4; ++row) {
     EXPECT_EQ(Read(*segment, row), points[row]);
     EXPECT_EQ(segment->dot(row), oracle::Dot(points[row].vector, points[row].vector));
+    EXPECT_EQ(segment->number(row), row + 100);
   }
   EXPECT_TRUE(std::signbit(segment->vector(1)[0]));
 }
@@ -113,6 +115,46 @@ TEST(Segment, TruncatedRowsMakeRoomForOthers) {
   EXPECT_EQ(Read(*segment, 0), (Point{"kept", {1, 1}}));
   EXPECT_EQ(Read(*segment, 1), (Point{uint64_t{4}, {4, 4}}));
   EXPECT_EQ(Read(*segment, 2), (Point{"fifth", {5, 5}}));
+}
+
+// A write that fails over and over, as on a full disk, must not fill the memory with its ids.
+TEST(Segment, TruncatedRowsGiveTheRoomOfTheirIdsBack) {
+  const auto segment = MakeSegment(1, 1'000);
+  Append(*segment, {"kept", {1}});
+  const uint64_t before = segment->bytes(1).ids;
+  for (int round = 0; round < 3; ++round) {
+    Append(*segment, {uint64_t{7}, {1}});
+    for (int i = 0; i < 500; ++i) {
+      Append(*segment, {std::string(300, 'x') + std::to_string(i), {1}});
+    }
+    EXPECT_GT(segment->bytes(1).ids, before);
+    segment->Truncate(1);
+    EXPECT_EQ(segment->bytes(1).ids, before);
+  }
+  Append(*segment, {"next", {2}});
+  EXPECT_EQ(Read(*segment, 0), (Point{"kept", {1}}));
+  EXPECT_EQ(Read(*segment, 1), (Point{"next", {2}}));
+}
+
+TEST(Segment, PlacesAreDeadUntilTheirRowsAreSet) {
+  const auto segment = MakeSegment(2, 64);
+  segment->AppendPlaces(40);
+  EXPECT_EQ(segment->size(), 40);
+  EXPECT_EQ(segment->dead(), 40);
+  const std::vector<Point> points = {{uint64_t{7}, {1, 2}}, {"seven", {3, 4}}};
+  for (const uint32_t i : {0u, 1u}) {
+    segment->SetRow(10 + i, 500 + i, View(points[i].id));
+    segment->SetVector(10 + i, points[i].vector, 5);
+  }
+  EXPECT_EQ(segment->dead(), 38);
+  for (uint32_t row = 0; row < 40; ++row) {
+    EXPECT_EQ(segment->IsLive(row, 1), row == 10 || row == 11);
+  }
+  EXPECT_EQ(Read(*segment, 10), points[0]);
+  EXPECT_EQ(Read(*segment, 11), points[1]);
+  EXPECT_EQ(segment->number(11), 501);
+  Append(*segment, {"behind", {5, 6}});
+  EXPECT_EQ(Read(*segment, 40), (Point{"behind", {5, 6}}));
 }
 
 TEST(Segment, CountsTheBytesOfItsRows) {

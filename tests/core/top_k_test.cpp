@@ -13,7 +13,7 @@ namespace {
 std::unique_ptr<Segment> RowsWithIds(const std::vector<Id>& ids) {
   auto segment = Segment::Create(1, static_cast<uint32_t>(ids.size()));
   EXPECT_THAT(segment.status(), IsOk());
-  for (const Id& id : ids) (*segment)->Append(View(id), std::vector<float>{1}, 1);
+  for (const Id& id : ids) (*segment)->Append(0, View(id), std::vector<float>{1}, 1);
   return *std::move(segment);
 }
 

@@ -1,0 +1,264 @@
+#include "core/write_group.h"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "core/reference_score.h"
+
+namespace vexact {
+namespace {
+
+// Rows that one thread codes at a time: some tenths of a millisecond, many times what it takes to
+// get a second thread to help.
+constexpr uint32_t kCodeRows = 4 * kGroupRows;
+
+}  // namespace
+
+absl::Status ZeroUnderCosine(std::string_view what) {
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s is a zero vector, which has no direction under cosine", what));
+}
+
+absl::Status CheckCosineAllowed(const CollectionState& state, const std::string& collection) {
+  if (!state.first_zero_row) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("collection \"%s\" stores a zero vector under id %s, which has no direction "
+                      "under cosine; delete or replace it first",
+                      collection, Describe(View(*state.first_zero_row))));
+}
+
+WriteGroup::WriteGroup(RowTable& table, const LayoutCare& care, const StoredIn& stored)
+    : table_(table),
+      care_(care),
+      stored_(stored),
+      before_(table.state.Take()),
+      first_row_(table.next_row),
+      state_(*before_) {
+  if (state_.parts.empty()) return;
+  const CollectionState::Part& last = state_.parts.back();
+  if (last.segment->size() > last.rows) last.segment->Truncate(last.rows);
+}
+
+absl::Status WriteGroup::Add(Write& write) {
+  CompleteOverlay();
+  absl::Status status =
+      std::visit([&](const auto& request) { return Apply(request, write); }, write.request);
+  write.sequence = state_.sequence;
+  return status;
+}
+
+absl::Status WriteGroup::Apply(const Write::Upsert& request, Write& write) {
+  if (state_.metric == Metric::kCosine) {
+    const auto zero = std::find(request.dots.begin(), request.dots.end(), 0);
+    if (zero != request.dots.end()) {
+      return ZeroUnderCosine(absl::StrFormat("row %d", zero - request.dots.begin()));
+    }
+  }
+  const auto rows = Append(request);
+  if (!rows.ok()) return rows.status();
+  ++state_.sequence;
+  changes_.reserve(changes_.size() + rows->size());
+  for (size_t i = 0; i < rows->size(); ++i) {
+    const RowLocation previous = Find(request.points[i].id);
+    ++(previous.segment != nullptr ? write.replaced : write.added);
+    changes_.push_back({request.points[i].id, (*rows)[i], previous, state_.sequence});
+  }
+  state_.live_rows += write.added;
+  state_.dead_rows += write.replaced;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<RowLocation>> WriteGroup::Append(const Write::Upsert& request) {
+  const size_t parts = state_.parts.size();
+  const uint32_t last_rows = parts == 0 ? 0 : state_.parts.back().rows;
+  const uint32_t dimension = table_.config.dimension;
+  std::vector<float> normal(table_.config.normalization == Normalization::kL2 ? dimension : 0);
+  std::vector<RowLocation> rows;
+  rows.reserve(request.points.size());
+  for (const auto& [id, given] : request.points) {
+    if (state_.parts.empty() || state_.IsFull(state_.parts.size() - 1)) {
+      auto part =
+          table_.NewPart(care_.current(),
+                         table_.NextSegmentRows(state_.live_rows + state_.dead_rows + rows.size()));
+      if (!part.ok()) {
+        // The state as it was; the numbers stay given out.
+        state_.parts.resize(parts);
+        if (parts > 0) {
+          state_.parts.back().rows = last_rows;
+          state_.parts.back().segment->Truncate(last_rows);
+        }
+        return part.status();
+      }
+      state_.parts.push_back(*std::move(part));
+    }
+    CollectionState::Part& part = state_.parts.back();
+    std::span<const float> vector = given;
+    double dot = request.dots[rows.size()];
+    if (!normal.empty()) {
+      L2Normalize(vector, dot, normal);
+      vector = normal;
+      dot = Dot(vector, vector);
+    }
+    part.segment->Append(table_.next_row++, id, vector, dot);
+    rows.push_back({part.segment.get(), part.rows++});
+  }
+  return rows;
+}
+
+absl::Status WriteGroup::Apply(const Write::Delete& request, Write& write) {
+  const uint64_t sequence = state_.sequence + 1;
+  for (const IdView id : request.ids) {
+    const RowLocation previous = Find(id);
+    ++(previous.segment != nullptr ? write.deleted : write.missing);
+    if (previous.segment != nullptr) changes_.push_back({id, {}, previous, sequence});
+  }
+  if (write.deleted > 0) state_.sequence = sequence;
+  state_.live_rows -= write.deleted;
+  state_.dead_rows += write.deleted;
+  return absl::OkStatus();
+}
+
+absl::Status WriteGroup::Apply(const Write::SetMetric& request, Write&) {
+  if (state_.metric == request.metric) return absl::OkStatus();
+  if (request.metric == Metric::kCosine) {
+    // The published state's, because the write is alone.
+    if (absl::Status status = CheckCosineAllowed(state_, table_.name); !status.ok()) return status;
+  }
+  state_.metric = request.metric;
+  ++state_.sequence;
+  return absl::OkStatus();
+}
+
+RowLocation WriteGroup::Find(IdView id) const {
+  if (!overlay_.empty()) {
+    if (const auto found = overlay_.find(id); found != overlay_.end()) return found->second;
+  }
+  return table_.index.Find(id).value_or(RowLocation{});
+}
+
+// An id occurs once in a write, so that the changes of the last one need not be looked for: a write
+// that is alone, be it large, has no overlay.
+void WriteGroup::CompleteOverlay() {
+  for (; overlaid_ < changes_.size(); ++overlaid_) {
+    overlay_.insert_or_assign(changes_[overlaid_].id, changes_[overlaid_].row);
+  }
+}
+
+StoredState WriteGroup::Stored(const CollectionState& state, uint64_t next_row) const {
+  return {.metric = state.metric, .sequence = state.sequence, .next_row = next_row};
+}
+
+StoreBatch WriteGroup::MakeBatch() const {
+  StoreBatch batch;
+  for (const Change& change : changes_) {
+    const auto& [segment, row] = change.row;
+    if (segment != nullptr) {
+      batch.PutRow(stored_.collection, segment->number(row), change.id, segment->vector(row));
+    }
+    if (change.previous.segment != nullptr) {
+      batch.DeleteRow(stored_.collection, change.previous.segment->number(change.previous.row));
+    }
+  }
+  batch.PutState(stored_.collection, Stored(state_, table_.next_row));
+  return batch;
+}
+
+// Owns what it needs, because it may be called long after the group has ended. The rows that were
+// there before the group are kept by the state of before; they never change.
+std::function<StoreBatch()> WriteGroup::MakeUndo() const {
+  std::vector<RowRef> removed;
+  for (const Change& change : changes_) {
+    const auto& [segment, row] = change.previous;
+    if (segment != nullptr && segment->number(row) < first_row_) removed.push_back({segment, row});
+  }
+  return [before = before_, collection = stored_.collection, removed = std::move(removed),
+          state = Stored(*before_, table_.next_row), first_row = first_row_] {
+    StoreBatch batch;
+    for (uint64_t number = first_row; number < state.next_row; ++number) {
+      batch.DeleteRow(collection, number);
+    }
+    for (const RowRef& row : removed) {
+      batch.PutRow(collection, row.segment->number(row.row), row.id(), row.vector());
+    }
+    batch.PutState(collection, state);
+    return batch;
+  };
+}
+
+// The group's rows of whole groups of codes, in pieces.
+std::vector<WriteGroup::Uncoded> WriteGroup::FindUncoded() const {
+  std::vector<Uncoded> uncoded;
+  for (size_t p = before_->parts.empty() ? 0 : before_->parts.size() - 1; p < state_.parts.size();
+       ++p) {
+    const CollectionState::Part& part = state_.parts[p];
+    const auto whole = [](uint32_t rows) {
+      return rows / static_cast<uint32_t>(kGroupRows) * static_cast<uint32_t>(kGroupRows);
+    };
+    const uint32_t end = whole(part.rows);
+    uint32_t begin = p < before_->parts.size() ? whole(before_->parts[p].rows) : 0;
+    for (; begin < end; begin += kCodeRows) {
+      uncoded.push_back({&part, begin, std::min(end, begin + kCodeRows)});
+    }
+  }
+  return uncoded;
+}
+
+// The calling thread commits, which is mostly waiting for the disk, while the workers code; then it
+// helps them. Both only read the rows, which are complete, and each piece of codes has its own
+// bytes.
+absl::Status WriteGroup::Commit() {
+  std::optional<StoreBatch> batch;
+  std::function<StoreBatch()> undo;
+  if (stored_.store != nullptr) {
+    batch = MakeBatch();
+    undo = MakeUndo();
+  }
+  absl::Status status;
+  bool committed = false;
+  // From where nothing may be thrown.
+  const auto commit = [&]() noexcept {
+    if (committed || stored_.store == nullptr) return;
+    committed = true;
+    status = stored_.store->Commit(std::move(*batch), undo);
+  };
+  const std::vector<Uncoded> uncoded = FindUncoded();
+  const auto code = [&](const Uncoded& piece) {
+    const CollectionState::Part& part = *piece.part;
+    part.codes->Encode(*part.segment, table_.kernel(), piece.begin, piece.end);
+  };
+  if (uncoded.size() > 1) {
+    table_.workers.ForEach(uncoded.size(), [&, self = std::this_thread::get_id()](int, size_t i) {
+      if (std::this_thread::get_id() == self) commit();
+      code(uncoded[i]);
+    });
+    commit();
+  } else {
+    commit();
+    if (!uncoded.empty()) code(uncoded.front());
+  }
+  return status;
+}
+
+void WriteGroup::Publish() noexcept {
+  std::unique_lock indexing(table_.index_mutex);
+  for (const Change& change : changes_) {
+    const auto& [segment, row] = change.row;
+    if (segment != nullptr) {
+      table_.index.Set(change.id, change.row, segment->dot(row) == 0);
+    } else {
+      table_.index.Remove(change.id);
+    }
+    if (change.previous.segment != nullptr) {
+      change.previous.segment->Bury(change.previous.row, change.sequence);
+    }
+  }
+  state_.first_zero_row = table_.index.first_zero_row();
+  table_.state.Publish(std::move(state_));
+}
+
+}  // namespace vexact

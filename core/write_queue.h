@@ -1,0 +1,91 @@
+// Lets writers that wait be carried out together.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <vector>
+
+namespace vexact {
+
+// What a writer puts into the queue; it lives as long as the call.
+class QueuedWrite {
+ public:
+  // `bytes`: what it weighs against kGroupBytes. `alone`: it shares its group with no other.
+  QueuedWrite(uint64_t bytes, bool alone) : bytes_(bytes), alone_(alone) {}
+  QueuedWrite(const QueuedWrite&) = delete;
+  QueuedWrite& operator=(const QueuedWrite&) = delete;
+
+ private:
+  template <typename Write>
+  friend class WriteQueue;
+  const uint64_t bytes_;
+  const bool alone_;
+  bool done_ = false;  // guarded by the queue's mutex
+  std::condition_variable wake_;
+};
+
+// Bytes of the writes of one group; one write alone may exceed it. Bounds what waits for one commit
+// and what a commit that fails has to take back.
+inline constexpr uint64_t kGroupBytes = uint64_t{16} << 20;
+
+// Writers queue; the one at the front takes all that wait behind it, within kGroupBytes, and
+// carries them out in the order in which they came, while the next ones gather. So a group is as
+// large as what comes in while the one before it is carried out: a writer that is alone never
+// waits, and many share what a group costs once.
+//
+// Thread safety: Pass may be called from any thread.
+template <typename Write>
+class WriteQueue {
+ public:
+  // Returns when `write` was carried out, by this call or by another thread's: `carry_out(group)`
+  // is called by one thread at a time and must not throw. What it writes into the writes is visible
+  // to their callers.
+  template <typename CarryOut>
+  void Pass(Write& write, const CarryOut& carry_out) {
+    std::unique_lock lock(mutex_);
+    waiting_.push_back(&write);
+    write.wake_.wait(lock, [&] { return write.done_ || waiting_.front() == &write; });
+    if (write.done_) return;
+    const std::vector<Write*> group = Group();
+    lock.unlock();
+    carry_out(std::span<Write* const>(group));
+    lock.lock();
+    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(group.size()));
+    for (Write* other : group) {
+      // Under the mutex: a writer that is done takes its condition variable with it.
+      other->done_ = true;
+      if (other != &write) other->wake_.notify_one();
+    }
+    if (!waiting_.empty()) waiting_.front()->wake_.notify_one();
+  }
+
+  // Writes that are not done yet.
+  size_t waiting() const {
+    std::lock_guard lock(mutex_);
+    return waiting_.size();
+  }
+
+ private:
+  // The writes at the front that go together. They stay in the queue until they are done, so that
+  // nobody else comes to its front.
+  std::vector<Write*> Group() const {
+    std::vector<Write*> group;
+    uint64_t bytes = 0;
+    for (Write* write : waiting_) {
+      bytes += write->bytes_;
+      if (!group.empty() && (write->alone_ || bytes > kGroupBytes)) break;
+      group.push_back(write);
+      if (write->alone_) break;
+    }
+    return group;
+  }
+
+  mutable std::mutex mutex_;
+  std::deque<Write*> waiting_;  // guarded by mutex_
+};
+
+}  // namespace vexact
