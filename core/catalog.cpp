@@ -57,6 +57,10 @@ absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(Store& store, Workers& wo
   for (const StoredCollection& one : *stored) {
     if (absl::Status status = catalog->OpenOne(one, options); !status.ok()) return status;
   }
+  // What the last process did not come to: codes under an older layout, or without a file.
+  for (const auto& [name, collection] : catalog->collections_) {
+    catalog->maintenance_->Add(collection);
+  }
   return catalog;
 }
 
@@ -82,8 +86,6 @@ absl::Status Catalog::OpenOne(const StoredCollection& stored, const CatalogLoadO
                           .rows = collection->rebuilt().rows,
                           .status = absl::DataLossError(fault)});
   }
-  // What the last process did not come to: codes under an older layout, or without a file.
-  maintenance_->Add(collection);
   collections_.emplace(stored.name, collection);
   return absl::OkStatus();
 }
