@@ -1,0 +1,458 @@
+#include "tests/crash/checker.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <random>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "tests/crash/history.h"
+#include "tests/crash/reference.h"
+#include "tests/crash/text.h"
+#include "tests/crash/world.h"
+#include "vexact/client.h"
+
+namespace vexact::crash {
+namespace {
+
+constexpr absl::Duration kPatience = absl::Minutes(10);
+constexpr size_t kDefectsShown = 12;
+constexpr uint32_t kK = 10;
+constexpr size_t kQueries = 40, kSmallBatch = 5, kAlone = 6;
+constexpr uint32_t kPages = 997;  // of rows; pages of another size than any batch
+
+// What a collection of the server holds.
+struct Found {
+  client::Collection info;
+  std::vector<Row> rows;                                                       // in id order
+  std::array<std::map<uint32_t, const std::vector<float>*>, kActors> vectors;  // by actor, index
+};
+
+class Defects {
+ public:
+  template <typename... Parts>
+  void Add(const Parts&... parts) {
+    if (++count_ <= kDefectsShown) std::cout << "DEFECT " << Text(parts...) << '\n';
+  }
+  size_t count() const { return count_; }
+  ~Defects() {
+    if (count_ > kDefectsShown) std::cout << "and " << count_ - kDefectsShown << " more\n";
+  }
+
+ private:
+  size_t count_ = 0;
+};
+
+bool SameBits(std::span<const float> a, std::span<const float> b) {
+  return std::ranges::equal(
+      a, b, {}, [](float x) { return std::bit_cast<uint32_t>(x); },
+      [](float x) { return std::bit_cast<uint32_t>(x); });
+}
+
+// As a textbook would add: neither 16 lanes nor a tree.
+double ScoreInOtherOrder(client::Metric metric, std::span<const float> query,
+                         std::span<const float> row) {
+  double sum = 0;
+  for (size_t j = 0; j < query.size(); ++j) {
+    const double difference = double{query[j]} - double{row[j]};
+    sum +=
+        metric == client::Metric::kL2 ? difference * difference : double{query[j]} * double{row[j]};
+  }
+  return sum;
+}
+
+class Checker {
+ public:
+  explicit Checker(const CheckOptions& options)
+      : options_(options), world_(options.seed), client_(options.address), random_(options.seed) {
+    for (uint32_t a = 0; a <= kObserver; ++a) {
+      histories_.push_back(History::Read(LogPath(options.logs, a)));
+    }
+  }
+
+  bool Run() {
+    CheckHealth();
+    ReadCollections();
+    for (uint32_t a = 0; a < kActors; ++a) Settle(a);
+    for (auto& [number, found] : found_) {
+      CheckSequence(number, found);
+      CheckGet(number, found);
+      CheckSearches(number, found);
+    }
+    if (defects_.count() > 0) return false;
+    Report();
+    return true;
+  }
+
+ private:
+  // The part of an actor's world that one write may change: a row, or the collection itself.
+  static constexpr uint32_t kConfig = ~uint32_t{0};
+  using Place = std::pair<uint32_t, uint32_t>;  // collection, index
+
+  void CheckHealth();
+  void ReadCollections();
+  void ReadRows(uint32_t number, Found& found);
+
+  // Finds after how many of the writes without an answer the server's state is the actor's, all or
+  // nothing.
+  void Settle(uint32_t actor);
+  bool Holds(const Shadow& shadow, Place place) const;
+  std::string Describe(const Shadow& shadow, Place place) const;
+  static std::vector<Place> Places(uint32_t actor, const Operation& operation);
+
+  void CheckSequence(uint32_t number, const Found& found);
+  // Of rows and metric. Whoever makes a collection anew has deleted the one before.
+  std::vector<const Entry*> ChangesSinceCreation(uint32_t number) const;
+  void CheckGet(uint32_t number, const Found& found);
+  void CheckSearches(uint32_t number, const Found& found);
+  std::vector<client::Query> Queries(uint32_t number, const Found& found);
+  void CompareHits(std::string_view what, const std::vector<client::Hit>& expected,
+                   const std::vector<client::Hit>& got);
+  void Report() const;
+
+  const CheckOptions& options_;
+  const World world_;
+  const client::Client client_;
+  std::mt19937_64 random_;
+  std::vector<History> histories_;
+  std::map<uint32_t, Found> found_;  // by index of the plan
+  Defects defects_;
+  uint64_t unknown_ = 0, applied_ = 0, searches_ = 0;
+};
+
+void Checker::CheckHealth() {
+  const auto health = client_.CheckHealth({.timeout = kPatience});
+  if (!health.ok()) throw std::runtime_error(health.status().ToString());
+  if (*health != client::Health::kServing) defects_.Add("health is ", Name(*health));
+}
+
+void Checker::ReadCollections() {
+  const auto list = client_.ListCollections({.timeout = kPatience});
+  if (!list.ok()) throw std::runtime_error(list.status().ToString());
+  for (const auto& damaged : list->damaged) {
+    defects_.Add("collection \"", damaged.name, "\" is damaged: ", damaged.error);
+  }
+  for (const client::Collection& info : list->collections) {
+    const auto plan = std::ranges::find(
+        Plans(), info.name,
+        [](const CollectionPlan& p) -> const std::string& { return p.spec.name; });
+    if (plan == Plans().end()) {
+      defects_.Add("collection \"", info.name, "\": nobody made it");
+      continue;
+    }
+    if (info.dimension != plan->spec.dimension || info.normalization != plan->spec.normalization) {
+      defects_.Add("collection \"", info.name, "\" has other parameters than it was made with");
+    }
+    const auto number = static_cast<uint32_t>(plan - Plans().begin());
+    Found& found = found_[number];
+    found.info = info;
+    ReadRows(number, found);
+  }
+}
+
+void Checker::ReadRows(uint32_t number, Found& found) {
+  const std::string& name = found.info.name;
+  client::Scroll scroll =
+      client_.Scroll(name, {.page_size = kPages, .with_vectors = true}, {.timeout = kPatience});
+  while (scroll.Next()) {
+    if (!found.rows.empty() && scroll.point().id <= found.rows.back().id) {
+      defects_.Add("collection \"", name, "\": rows are not in the order of their ids");
+    }
+    found.rows.push_back({scroll.point().id, scroll.point().vector});
+  }
+  if (!scroll.status().ok()) {
+    return defects_.Add("collection \"", name, "\" cannot be read: ", scroll.status().ToString());
+  }
+  for (const Row& row : found.rows) {
+    const auto owner = OwnerOf(row.id, number);
+    if (owner) {
+      found.vectors[owner->first][owner->second] = &row.vector;
+      continue;
+    }
+    const std::string id = row.id.is_text() ? row.id.text() : std::to_string(row.id.number());
+    defects_.Add("collection \"", name, "\": nobody wrote row ", id);
+  }
+  const auto count = client_.Count(name, {.timeout = kPatience});
+  if (count.value_or(~uint64_t{0}) != found.rows.size() || found.info.rows != found.rows.size()) {
+    defects_.Add("collection \"", name, "\" counts ", found.info.rows, " rows and has ",
+                 found.rows.size());
+  }
+}
+
+void Checker::Settle(uint32_t actor) {
+  History& history = histories_[actor];
+  Shadow shadow(actor, history);
+  std::set<Place> wrong;
+  for (uint32_t c = 0; c < Plans().size(); ++c) {
+    Operation all{.kind = Operation::kDrop, .collection = c};
+    for (const Place& place : Places(actor, all)) {
+      if (!Holds(shadow, place)) wrong.insert(place);
+    }
+  }
+  const auto is_unknown = [](const Entry& entry) { return entry.outcome == Outcome::kUnknown; };
+  const auto first = std::ranges::find_if(history.entries, is_unknown);
+  // Where only unanswered writes can be the reason, they are; the rest is lost.
+  auto next = first;
+  std::set<Place> closest = wrong;
+  for (; !wrong.empty() && next != history.entries.end(); ++next) {
+    shadow.Apply(next->operation);
+    for (const Place& place : Places(actor, next->operation)) {
+      if (Holds(shadow, place)) {
+        wrong.erase(place);
+      } else {
+        wrong.insert(place);
+      }
+    }
+    if (wrong.size() < closest.size()) closest = wrong;
+  }
+  if (!wrong.empty()) {
+    const Shadow acknowledged(actor, history);
+    defects_.Add(ActorName(actor), ": ", closest.size(),
+                 " rows or settings are neither as acknowledged (", history.entries.size(),
+                 " writes, the last ", history.entries.end() - first,
+                 " without an answer) nor as after any of the unanswered writes");
+    for (const Place& place : closest) defects_.Add(Describe(acknowledged, place));
+    return;
+  }
+  Log log(LogPath(options_.logs, actor));
+  for (auto entry = first; entry != history.entries.end(); ++entry) {
+    const bool applied = entry < next;
+    entry->outcome = applied ? Outcome::kApplied : Outcome::kAbsent;
+    log.Settled(entry->operation.number, applied);
+    ++unknown_;
+    if (applied) ++applied_;
+  }
+}
+
+std::vector<Checker::Place> Checker::Places(uint32_t actor, const Operation& operation) {
+  const uint32_t collection = operation.collection;
+  const uint32_t ids = OwnedIds(actor, collection);
+  std::vector<Place> places;
+  if (operation.kind == Operation::kUpsert || operation.kind == Operation::kDelete) {
+    for (const uint32_t index : operation.Indices(ids)) places.emplace_back(collection, index);
+    return places;
+  }
+  if (OwnsConfig(actor, collection)) places.emplace_back(collection, kConfig);
+  if (operation.kind == Operation::kSetMetric) return places;
+  for (uint32_t index = 0; index < ids; ++index) places.emplace_back(collection, index);
+  return places;
+}
+
+bool Checker::Holds(const Shadow& shadow, Place place) const {
+  const auto [collection, index] = place;
+  const Shadow::Collection& expected = shadow.collections[collection];
+  const auto found = found_.find(collection);
+  if (index == kConfig) {
+    if (found == found_.end()) return !expected.exists;
+    return expected.exists && found->second.info.metric == expected.metric;
+  }
+  const uint64_t version = expected.versions[index];
+  if (found == found_.end()) return version == 0;
+  const auto& vectors = found->second.vectors[shadow.actor];
+  const auto vector = vectors.find(index);
+  if (vector == vectors.end()) return version == 0;
+  return version != 0 &&
+         SameBits(*vector->second, world_.Stored(collection, shadow.actor, index, version));
+}
+
+std::string Checker::Describe(const Shadow& shadow, Place place) const {
+  const auto [collection, index] = place;
+  const Shadow::Collection& expected = shadow.collections[collection];
+  const auto found = found_.find(collection);
+  std::string text = Text("  \"", Plans()[collection].spec.name, "\"");
+  if (index == kConfig) {
+    return Text(text, " should ", expected.exists ? "" : "not ", "exist with metric ",
+                Name(expected.metric), "; it ",
+                found == found_.end() ? std::string("does not exist")
+                                      : Text("has ", Name(found->second.info.metric)));
+  }
+  const uint64_t version = expected.versions[index];
+  const bool is_there =
+      found != found_.end() && found->second.vectors[shadow.actor].contains(index);
+  const std::string should =
+      version == 0 ? std::string("not be there") : Text("be there as of write ", version);
+  return Text(text, " row ", index, " of ", ActorName(shadow.actor), " should ", should,
+              is_there ? "; it is there" : "; it is not");
+}
+
+// Each write that changed something has taken a number of its own, and what was seen stays.
+void Checker::CheckSequence(uint32_t number, const Found& found) {
+  const std::string named = Text("collection \"", found.info.name, "\"");
+  const uint64_t sequence = found.info.sequence;
+  std::set<uint64_t> given;
+  uint64_t effective = 0, perhaps = 0;
+  for (const Entry* entry : ChangesSinceCreation(number)) {
+    entry->HasEffect() ? ++effective : ++perhaps;
+    if (entry->sequence > sequence) {
+      defects_.Add(named, " is at sequence ", sequence, ", but ", entry->sequence,
+                   " was acknowledged");
+    }
+    // A change of metric is answered with the collection as it is then, perhaps after further
+    // writes.
+    if (entry->sequence == 0 || entry->operation.kind == Operation::kSetMetric) continue;
+    if (!given.insert(entry->sequence).second) {
+      defects_.Add(named, " gave sequence ", entry->sequence, " twice");
+    }
+  }
+  // Whether an unanswered write had an effect cannot always be told: it may have repeated another.
+  if (sequence < effective || sequence > effective + perhaps) {
+    defects_.Add(named, " is at sequence ", sequence, " after ", effective, " writes and perhaps ",
+                 perhaps, " more");
+  }
+  for (const History::Seen& seen : histories_[kObserver].seen) {
+    if (seen.collection != number || seen.sequence <= sequence) continue;
+    defects_.Add(named, " is at sequence ", sequence, ", but ", seen.sequence, " was visible");
+  }
+}
+
+std::vector<const Entry*> Checker::ChangesSinceCreation(uint32_t number) const {
+  std::vector<const Entry*> changes;
+  for (uint32_t a = 0; a < kActors; ++a) {
+    const size_t before = changes.size();
+    Shadow shadow(a);
+    for (const Entry& entry : histories_[a].entries) {
+      const Operation& operation = entry.operation;
+      if (operation.collection != number || entry.outcome == Outcome::kRefused) continue;
+      const bool begins =
+          operation.kind == Operation::kCreate || operation.kind == Operation::kDrop;
+      if (!begins && shadow.Changes(operation)) changes.push_back(&entry);
+      if (!entry.HasEffect()) continue;
+      if (begins) changes.resize(before);
+      shadow.Apply(operation);
+    }
+  }
+  return changes;
+}
+
+// Rows by their ids: the way through the index.
+void Checker::CheckGet(uint32_t number, const Found& found) {
+  constexpr size_t kSome = 50;
+  std::vector<client::Id> ids;
+  std::vector<const Row*> rows;
+  for (size_t i = 0; i < kSome && !found.rows.empty(); ++i) {
+    rows.push_back(&found.rows[random_() % found.rows.size()]);
+    ids.push_back(rows.back()->id);
+  }
+  if (!ids.empty()) {
+    const auto points = client_.Get(found.info.name, ids, {.timeout = kPatience});
+    if (!points.ok()) {
+      return defects_.Add("collection \"", found.info.name,
+                          "\": rows that were listed cannot be got: ", points.status().ToString());
+    }
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (SameBits((*points)[i].vector, rows[i]->vector)) continue;
+      defects_.Add("collection \"", found.info.name, "\": a row has other bits when got by its id");
+    }
+  }
+  for (size_t i = 0; i < kSome; ++i) {
+    const auto actor = static_cast<uint32_t>(random_() % kActors);
+    const uint32_t owned = OwnedIds(actor, number);
+    if (owned == 0) continue;
+    const auto index = static_cast<uint32_t>(random_() % owned);
+    if (found.vectors[actor].contains(index)) continue;
+    const auto point = client_.Get(found.info.name, {IdOf(actor, index)}, {.timeout = kPatience});
+    if (absl::IsNotFound(point.status())) continue;
+    defects_.Add("collection \"", found.info.name, "\": a row that is not listed is answered with ",
+                 point.status().ToString());
+  }
+}
+
+// New vectors, stored ones, their opposites, and ones beside them.
+std::vector<client::Query> Checker::Queries(uint32_t number, const Found& found) {
+  std::vector<client::Query> queries;
+  for (size_t i = 0; i < kQueries; ++i) {
+    std::vector<float> vector = world_.Sent(number, 0, 0, random_());
+    if (i % 4 != 0 && !found.rows.empty()) {
+      vector = found.rows[random_() % found.rows.size()].vector;
+      for (float& component : vector) {
+        if (i % 4 == 2) component = -component;
+        if (i % 4 == 3) component *= 1 + 0x1p-12f * static_cast<float>(random_() % 16);
+      }
+    }
+    queries.emplace_back(std::move(vector));
+  }
+  return queries;
+}
+
+void Checker::CheckSearches(uint32_t number, const Found& found) {
+  const std::vector<client::Query> queries = Queries(number, found);
+  const ScoreFunction score = options_.other_order ? ScoreInOtherOrder : Score;
+  const std::string& name = found.info.name;
+  for (const client::Metric metric : client::kMetrics) {
+    std::vector<std::vector<client::Hit>> expected;
+    for (const client::Query& query : queries) {
+      std::vector<float> vector = std::get<std::vector<float>>(query.target);
+      AtTheDoor(found.info.normalization, vector);
+      expected.push_back(Nearest(found.rows, metric, vector, kK, score));
+    }
+    const auto compare = [&](std::string_view what, size_t count, client::Engine engine) {
+      const auto answer = client_.SearchBatch(
+          name, {queries.begin(), queries.begin() + static_cast<ptrdiff_t>(count)},
+          {.k = kK, .metric = metric, .engine = engine}, {.timeout = kPatience});
+      if (!answer.ok()) {
+        return defects_.Add("search in \"", name, "\": ", answer.status().ToString());
+      }
+      if (answer->rows_compared != found.rows.size() || answer->sequence != found.info.sequence) {
+        defects_.Add("search in \"", name, "\" compared ", answer->rows_compared,
+                     " rows at sequence ", answer->sequence);
+      }
+      for (size_t q = 0; q < count; ++q) {
+        CompareHits(Text(what, " in \"", name, "\" (", Name(metric), ", query ", q, ")"),
+                    expected[q], answer->results[q]);
+      }
+    };
+    compare("batch", kQueries, client::Engine::kScan);
+    compare("small batch", kSmallBatch, client::Engine::kScan);
+    compare("reference engine", kQueries, client::Engine::kReference);
+    for (size_t q = 0; q < kAlone; ++q) {
+      const auto hits = client_.Search(name, queries[q],
+                                       {.k = kK, .metric = metric, .engine = client::Engine::kScan},
+                                       {.timeout = kPatience});
+      CompareHits(Text("search in \"", name, "\" (", Name(metric), ")"), expected[q],
+                  hits.value_or(std::vector<client::Hit>()));
+    }
+  }
+}
+
+void Checker::CompareHits(std::string_view what, const std::vector<client::Hit>& expected,
+                          const std::vector<client::Hit>& got) {
+  ++searches_;
+  const auto same = [](const client::Hit& a, const client::Hit& b) {
+    return a.id == b.id && std::bit_cast<uint64_t>(a.score) == std::bit_cast<uint64_t>(b.score);
+  };
+  if (std::ranges::equal(expected, got, same)) return;
+  if (expected.size() != got.size()) {
+    return defects_.Add(what, " found ", got.size(), " rows instead of ", expected.size());
+  }
+  const auto at = std::ranges::mismatch(expected, got, same);
+  defects_.Add(what, ": hit ", at.in1 - expected.begin(), " scores ",
+               absl::StrFormat("%a", at.in2->score), " instead of ",
+               absl::StrFormat("%a", at.in1->score),
+               at.in1->id == at.in2->id ? "" : ", another row");
+}
+
+void Checker::Report() const {
+  uint64_t acknowledged = 0, rows = 0;
+  for (const History& history : histories_) {
+    acknowledged +=
+        static_cast<uint64_t>(std::ranges::count(history.entries, Outcome::kDone, &Entry::outcome));
+  }
+  for (const auto& [number, found] : found_) rows += found.rows.size();
+  std::cout << "acknowledged=" << acknowledged << " unknown=" << unknown_ << " applied=" << applied_
+            << " rows=" << rows << " searches=" << searches_ << '\n';
+}
+
+}  // namespace
+
+bool Check(const CheckOptions& options) { return Checker(options).Run(); }
+
+}  // namespace vexact::crash

@@ -1,0 +1,270 @@
+#include "tests/crash/writer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <mutex>
+#include <random>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tests/crash/actor.h"
+#include "tests/crash/history.h"
+#include "tests/crash/world.h"
+#include "vexact/client.h"
+
+namespace vexact::crash {
+namespace {
+
+constexpr std::string_view kPlans[] = {"mix", "churn", "load", "brief"};
+constexpr std::string_view kLies[] = {"none",         "claim-upsert",   "claim-delete",
+                                      "claim-metric", "claim-sequence", "half-batch",
+                                      "wrong-bit",    "stranger"};
+constexpr uint32_t kMaxBatch = 500;
+constexpr int kBriefWrites = 25;
+constexpr uint32_t kLied = 100;  // ids of a lie about rows
+// The numbers of ids have the factors 2, 3 and 5 alone: with these steps no index comes twice.
+constexpr uint32_t kStrides[] = {1, 7, 11, 13};
+
+template <typename T>
+std::optional<T> Parse(std::span<const std::string_view> names, std::string_view name) {
+  const auto found = std::ranges::find(names, name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<T>(found - names.begin());
+}
+
+// A batch of random ids, often one alone, now and then as many as may be.
+Operation RandomBatch(Actor& actor, Operation::Kind kind, uint32_t collection, uint32_t most) {
+  const uint32_t ids = actor.ids(collection);
+  const uint32_t limits[] = {1, 1, 50, 50, most};
+  const uint32_t limit = std::min(ids, limits[actor.Random(std::size(limits))]);
+  return {.kind = kind,
+          .collection = collection,
+          .first = actor.Random(ids),
+          .count = 1 + actor.Random(limit),
+          .stride = kStrides[actor.Random(std::size(kStrides))]};
+}
+
+// The ids from `first` on, in blocks.
+std::vector<Operation> Blocks(uint32_t collection, uint32_t first, uint32_t count, uint32_t block) {
+  std::vector<Operation> blocks;
+  for (uint32_t done = 0; done < count; done += block) {
+    blocks.push_back({.kind = Operation::kUpsert,
+                      .collection = collection,
+                      .first = first + done,
+                      .count = std::min(block, count - done)});
+  }
+  return blocks;
+}
+
+// Any write to rows of the collection.
+bool WriteRows(Actor& actor, uint32_t collection) {
+  const uint32_t die = actor.Random(20);
+  if (die < 2) {
+    const uint32_t block = 1 + actor.Random(200), count = 3 + actor.Random(6);
+    const uint32_t ids = actor.ids(collection);
+    return actor.CarryBulk(
+        Blocks(collection, actor.Random(ids), std::min(ids, block * count), block));
+  }
+  if (die < 3) {
+    return actor.BeRefused(RandomBatch(actor, Operation::kUpsert, collection, kMaxBatch));
+  }
+  const auto kind = die < 8 ? Operation::kDelete : Operation::kUpsert;
+  return actor.Carry(RandomBatch(actor, kind, collection, kMaxBatch));
+}
+
+bool Churn(Actor& actor) {
+  constexpr uint32_t kCollections[] = {kLarge, kLarge, 0, 1};
+  const uint32_t collection = kCollections[actor.Random(std::size(kCollections))];
+  const auto kind = actor.Random(2) == 0 ? Operation::kDelete : Operation::kUpsert;
+  Operation operation = RandomBatch(actor, kind, collection, kMaxBatch);
+  operation.count = std::min(actor.ids(collection), 100 + actor.Random(kMaxBatch - 100));
+  return actor.Carry(operation);
+}
+
+// What the lie of the session says about rows; the writer that lied must not cover it up by further
+// writes.
+bool LieAboutRows(Actor& actor, Lie lie) {
+  Operation operation{.kind = Operation::kUpsert, .collection = kLarge, .count = kLied};
+  switch (lie) {
+    case Lie::kClaimUpsert:
+      actor.Claim(operation);
+      return true;
+    case Lie::kClaimDelete:
+      if (!actor.Carry(operation)) return false;
+      operation.kind = Operation::kDelete;
+      actor.Claim(operation);
+      return true;
+    case Lie::kHalfBatch:
+      return actor.SendHalf(operation);
+    case Lie::kWrongBit:
+      return actor.SendWrongBit(operation);
+    case Lie::kStranger:
+      return actor.SendStranger(kLarge);
+    default:
+      return false;
+  }
+}
+
+bool IsAboutRows(Lie lie) {
+  return lie != Lie::kNone && lie != Lie::kClaimMetric && lie != Lie::kClaimSequence;
+}
+
+void RunWriter(Actor& actor, const WriteOptions& options) {
+  const uint32_t ids = actor.ids(kLarge);
+  if (actor.rows(kLarge) < ids / 2 && !actor.CarryBulk(Blocks(kLarge, 0, ids, 400))) return;
+  if (actor.number() == 0 && IsAboutRows(options.lie)) {
+    if (LieAboutRows(actor, options.lie)) actor.Say("lied");
+    return;
+  }
+  if (!actor.RepeatLast()) return;
+  for (int writes = 0; options.plan != Plan::kBrief || writes < kBriefWrites; ++writes) {
+    const bool churn = options.plan == Plan::kChurn && actor.Random(4) != 0;
+    if (!(churn ? Churn(actor) : WriteRows(actor, actor.Random(kFresh)))) return;
+  }
+}
+
+client::Metric RandomMetric(Actor& actor) {
+  return client::kMetrics[actor.Random(std::size(client::kMetrics))];
+}
+
+bool CreateMissing(Actor& keeper) {
+  for (uint32_t c = 0; c < kFresh; ++c) {
+    if (keeper.exists(c)) continue;
+    if (!keeper.Carry(
+            {.kind = Operation::kCreate, .collection = c, .metric = Plans()[c].spec.metric})) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void RunKeeper(Actor& actor, const WriteOptions& options) {
+  if (options.lie == Lie::kClaimMetric) {
+    const Operation cosine{
+        .kind = Operation::kSetMetric, .collection = 0, .metric = client::Metric::kCosine};
+    if (!actor.Carry(cosine)) return;
+    Operation claimed = cosine;
+    claimed.metric = client::Metric::kL2;
+    actor.Claim(claimed);
+    actor.Say("lied");
+    return;
+  }
+  for (int writes = 0; options.plan != Plan::kBrief || writes < kBriefWrites; ++writes) {
+    if (!actor.Carry({.kind = Operation::kSetMetric,
+                      .collection = actor.Random(kFresh),
+                      .metric = RandomMetric(actor)})) {
+      return;
+    }
+    actor.Pause(std::chrono::milliseconds(actor.Random(10)));
+  }
+}
+
+bool Create(Actor& maker) {
+  return maker.Carry(
+      {.kind = Operation::kCreate, .collection = kFresh, .metric = RandomMetric(maker)});
+}
+
+bool Drop(Actor& maker) { return maker.Carry({.kind = Operation::kDrop, .collection = kFresh}); }
+
+void LoadFresh(Actor& maker) {
+  if (maker.exists(kFresh) && !Drop(maker)) return;
+  if (Create(maker) && maker.CarryBulk(Blocks(kFresh, 0, maker.ids(kFresh), kMaxBatch))) {
+    maker.Say("loaded");
+  }
+}
+
+void RunMaker(Actor& actor, const WriteOptions& options) {
+  if (options.plan == Plan::kLoad || options.plan == Plan::kBrief) return LoadFresh(actor);
+  for (bool going = true; going; actor.Pause(std::chrono::milliseconds(actor.Random(20)))) {
+    const uint32_t die = actor.Random(10);
+    if (!actor.exists(kFresh)) {
+      going = Create(actor);
+    } else if (die == 0) {
+      going = Drop(actor);
+    } else if (die == 1) {
+      going = actor.Carry(
+          {.kind = Operation::kSetMetric, .collection = kFresh, .metric = RandomMetric(actor)});
+    } else {
+      going = WriteRows(actor, kFresh);
+    }
+  }
+}
+
+// Notes what is visible, which must be durable as well; and notices garbage being collected: dead
+// rows that become fewer, or the database's own compaction.
+class Observer {
+ public:
+  Observer(Session& session, const WriteOptions& options)
+      : session_(session), options_(options), log_(LogPath(options.logs, kObserver)) {}
+
+  void Run() {
+    while (!session_.stop && LookAtCollections() && LookAtDatabase()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  }
+
+ private:
+  bool LookAtCollections() {
+    const auto list = session_.client.ListCollections({.timeout = kPatience});
+    if (!list.ok()) return false;
+    for (uint32_t c = 0; c < kFresh; ++c) {
+      const auto found =
+          std::ranges::find(list->collections, Plans()[c].spec.name, &client::Collection::name);
+      if (found == list->collections.end()) continue;
+      if (std::exchange(dead_rows_[c], found->dead_rows) > found->dead_rows) {
+        session_.Say("compacting");
+      }
+      uint64_t sequence = found->sequence;
+      if (options_.lie == Lie::kClaimSequence && c == 0) sequence += 1'000'000;
+      if (std::exchange(sequences_[c], sequence) == sequence) continue;
+      log_.Saw(c, sequence);
+      if (options_.lie == Lie::kClaimSequence && c == 0) session_.Say("lied");
+    }
+    return true;
+  }
+
+  bool LookAtDatabase() {
+    const auto info = session_.client.GetInfo({.timeout = kPatience});
+    if (info.ok() && info->storage.compactions_running > 0) session_.Say("compacting");
+    return info.ok();
+  }
+
+  Session& session_;
+  const WriteOptions& options_;
+  Log log_;
+  uint64_t dead_rows_[kFresh] = {}, sequences_[kFresh] = {};
+};
+
+}  // namespace
+
+std::optional<Plan> ParsePlan(std::string_view name) { return Parse<Plan>(kPlans, name); }
+std::optional<Lie> ParseLie(std::string_view name) { return Parse<Lie>(kLies, name); }
+
+bool Write(const WriteOptions& options) {
+  Session session(options);
+  std::vector<std::unique_ptr<Actor>> actors;
+  for (uint32_t a = 0; a < kActors; ++a) actors.push_back(std::make_unique<Actor>(session, a));
+  if (!CreateMissing(*actors[kKeeper])) return !session.failed;
+  {
+    std::jthread observer([&] { Observer(session, options).Run(); });
+    std::vector<std::jthread> threads;
+    for (auto& actor : actors) {
+      threads.emplace_back([&options, &actor = *actor] {
+        if (actor.number() < kWriters) return RunWriter(actor, options);
+        actor.number() == kKeeper ? RunKeeper(actor, options) : RunMaker(actor, options);
+      });
+    }
+    threads.clear();
+    session.stop = true;
+  }
+  return !session.failed;
+}
+
+}  // namespace vexact::crash
