@@ -109,11 +109,11 @@ void SnapshotFolder::RemoveHalfWritten() const {
 }
 
 std::string SnapshotFolder::FolderOf(std::string_view collection) const {
-  return absl::StrCat(path_, "/", collection);
+  return absl::StrFormat("%s/%s", path_, collection);
 }
 
 std::string SnapshotFolder::PathOf(std::string_view collection, std::string_view name) const {
-  return absl::StrCat(FolderOf(collection), "/", name, kSuffix);
+  return absl::StrFormat("%s/%s%s", FolderOf(collection), name, kSuffix);
 }
 
 absl::Status SnapshotFolder::MakeFolder(const std::string& folder) const {

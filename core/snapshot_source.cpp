@@ -10,12 +10,11 @@ namespace {
 
 // The format's numbers begin with 1, in the order of the enumerations.
 template <typename Enum>
-uint32_t Coded(Enum value) {
+constexpr uint32_t Coded(Enum value) {
   return static_cast<uint32_t>(value) + 1;
 }
-static_assert(Coded(Metric::kInnerProduct) == 1 && static_cast<uint32_t>(Metric::kL2) == 2);
-static_assert(static_cast<uint32_t>(Normalization::kNone) == 0 &&
-              static_cast<uint32_t>(Normalization::kRequireUnit) == 2);
+static_assert(Coded(Metric::kInnerProduct) == 1 && Coded(Metric::kL2) == 3);
+static_assert(Coded(Normalization::kNone) == 1 && Coded(Normalization::kRequireUnit) == 3);
 
 constexpr size_t kPieceBytes = size_t{512} << 10;
 

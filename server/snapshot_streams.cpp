@@ -175,7 +175,10 @@ class Stream : public Reactor {
 
   absl::Status CheckInterrupt() const {
     const absl::Status status = interrupt_.Check();
-    if (absl::IsCancelled(status)) return absl::CancelledError("the caller cancelled the stream");
+    // A read that ends by the cancellation may come before the news of it.
+    if (absl::IsCancelled(status) || (status.ok() && call_.IsCancelled())) {
+      return absl::CancelledError("the caller cancelled the stream");
+    }
     if (status.ok()) return status;
     return absl::DeadlineExceededError("the deadline passed before the snapshot was through");
   }
