@@ -49,8 +49,8 @@ const std::vector<CollectionPlan>& Plans() {
       {{"mixed", 8, Metric::kCosine, Normalization::kNone}, 400},
       {{"unit", 24, Metric::kInnerProduct, Normalization::kL2}, 800},
       {{"wide", 384, Metric::kCosine, Normalization::kNone}, 300},
-      {{"large", 32, Metric::kL2, Normalization::kNone}, 4'000},
-      {{"fresh", 16, Metric::kInnerProduct, Normalization::kNone}, 9'000},
+      {{"large", 64, Metric::kL2, Normalization::kNone}, 4'000},
+      {{"fresh", 128, Metric::kInnerProduct, Normalization::kNone}, 8'500},
   };
   return plans;
 }

@@ -29,7 +29,7 @@ constexpr std::string_view kLies[] = {"none",         "claim-upsert",   "claim-d
 constexpr uint32_t kMaxBatch = 500;
 constexpr int kBriefWrites = 25;
 constexpr uint32_t kLied = 100;  // ids of a lie about rows
-// The numbers of ids have the factors 2, 3 and 5 alone: with these steps no index comes twice.
+// The numbers of ids have the factors 2, 3, 5 and 17 alone: with these steps no index comes twice.
 constexpr uint32_t kStrides[] = {1, 7, 11, 13};
 
 template <typename T>
@@ -232,7 +232,7 @@ class Observer {
 
   bool LookAtDatabase() {
     const auto info = session_.client.GetInfo({.timeout = kPatience});
-    if (info.ok() && info->storage.compactions_running > 0) session_.Say("compacting");
+    if (info.ok() && info->storage.compactions_running > 0) session_.Say("compacting database");
     return info.ok();
   }
 

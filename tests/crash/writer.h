@@ -42,8 +42,9 @@ struct WriteOptions {
   bool may_be_full = false;
 };
 
-// Says on stdout, a line each, what a killer may wait for: "compacting", "loaded", "full",
-// "resumed", "lied". Returns whether every answer was right, up to where the server was gone.
+// Says on stdout, a line each, what a killer may wait for: "compacting", "compacting database",
+// "loaded", "full", "resumed", "lied". Returns whether every answer was right, up to where the
+// server was gone.
 bool Write(const WriteOptions& options);
 
 }  // namespace vexact::crash
