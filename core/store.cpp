@@ -751,6 +751,12 @@ StoreStatistics Store::statistics() const {
   return result;
 }
 
+absl::Status Store::failure() const {
+  if (!impl_->failed) return absl::OkStatus();
+  const std::lock_guard failure_lock(impl_->failure_mutex);
+  return impl_->failure;
+}
+
 const std::string& Store::directory() const { return impl_->options.directory; }
 
 }  // namespace vexact

@@ -150,6 +150,8 @@ class Store {
                          const VisitRow& visit) const;
 
   StoreStatistics statistics() const;
+  // Why the last use of the database failed; OK when it did not, or when it was opened anew since.
+  absl::Status failure() const;
   const std::string& directory() const;
 
  private:

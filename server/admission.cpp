@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
 
 namespace vexact::server {
 
@@ -18,16 +18,36 @@ Admission::Ticket::~Ticket() {
   if (admission_ != nullptr) admission_->Leave();
 }
 
+Admission::Admission() { SetProgress("the store is being opened"); }
+
 absl::StatusOr<Admission::Ticket> Admission::Enter() {
   const std::lock_guard lock(mutex_);
-  if (closed_) return StoppingError();
+  if (!status_.ok()) return status_;
   ++inside_;
   return Ticket(this);
+}
+
+absl::Status Admission::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
+}
+
+void Admission::SetProgress(std::string_view progress) {
+  const std::lock_guard lock(mutex_);
+  if (!closed_)
+    status_ = absl::UnavailableError(absl::StrFormat("starting: %s; try again", progress));
+}
+
+bool Admission::Open() {
+  const std::lock_guard lock(mutex_);
+  if (!closed_) status_ = absl::OkStatus();
+  return !closed_;
 }
 
 uint64_t Admission::Close() {
   const std::lock_guard lock(mutex_);
   closed_ = true;
+  status_ = absl::UnavailableError("the server is stopping");
   return inside_;
 }
 
@@ -37,11 +57,6 @@ uint64_t Admission::AwaitEmpty(absl::Duration limit) {
   return inside_;
 }
 
-bool Admission::closed() const {
-  const std::lock_guard lock(mutex_);
-  return closed_;
-}
-
 void Admission::Leave() {
   // Notified under the lock: an AwaitEmpty() that wakes must not destroy what is still being used
   // here.
@@ -49,7 +64,5 @@ void Admission::Leave() {
   --inside_;
   changed_.notify_all();
 }
-
-absl::Status StoppingError() { return absl::UnavailableError("the server is stopping"); }
 
 }  // namespace vexact::server

@@ -4,7 +4,9 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
@@ -12,6 +14,8 @@ namespace vexact::server {
 
 // Every request passes here first and holds a Ticket until it is answered. This is the place for
 // whatever else may turn a request away before it costs anything.
+//
+// A new Admission lets nobody in: the server is starting.
 //
 // Thread safety: every method may be called from any thread.
 class Admission {
@@ -30,20 +34,27 @@ class Admission {
     Admission* admission_ = nullptr;
   };
 
-  Admission() = default;
+  Admission();
   Admission(const Admission&) = delete;
   Admission& operator=(const Admission&) = delete;
 
-  // UNAVAILABLE once the server is stopping.
+  // UNAVAILABLE while the server is starting or stopping.
   absl::StatusOr<Ticket> Enter();
+
+  // What Enter() would say.
+  absl::Status status() const;
+
+  // What those hear who come before Open(): how far the start is.
+  void SetProgress(std::string_view progress);
+
+  // Lets everybody in from here on, unless Close() came first; returns whether it did.
+  bool Open();
 
   // Lets nobody in any more. Returns how many are inside.
   uint64_t Close();
 
   // Waits until all are out, or for `limit`. Returns how many are still inside.
   uint64_t AwaitEmpty(absl::Duration limit);
-
-  bool closed() const;
 
  private:
   void Leave();
@@ -52,9 +63,7 @@ class Admission {
   std::condition_variable changed_;
   uint64_t inside_ = 0;  // guarded by mutex_
   bool closed_ = false;  // guarded by mutex_
+  absl::Status status_;  // guarded by mutex_
 };
-
-// What is answered to those who come too late.
-absl::Status StoppingError();
 
 }  // namespace vexact::server

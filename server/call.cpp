@@ -51,6 +51,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   absl::Status CarryOut() {
     if (absl::Status status = info_.interrupt.Check(); !status.ok()) return status;
     absl::Status status = RunGuarded([this] { return handler_(info_); });
+    storage_fails_ = context_.storage.Watch();
     if (absl::IsCancelled(status) && absl::Now() + kDeadlineSlack >= info_.interrupt.deadline) {
       status = absl::DeadlineExceededError("the deadline passed before the request was done");
     }
@@ -59,7 +60,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   // The last act: gRPC may have destroyed this when Finish returns.
   void End(const absl::Status& status) {
-    if (!status.ok()) LogFailure(method_, call_, info_.arrival, status);
+    if (!status.ok()) LogFailure(method_, call_, info_.arrival, status, storage_fails_);
     Finish(ToGrpc(status));
   }
 
@@ -73,6 +74,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   std::stop_source stop_;
   const CallInfo info_;
   Admission::Ticket ticket_;
+  bool storage_fails_ = false;
 };
 
 }  // namespace
@@ -142,11 +144,14 @@ grpc::Status ToGrpc(const absl::Status& status) {
 }
 
 void LogFailure(std::string_view method, const grpc::CallbackServerContext& call,
-                Clock::time_point arrival, const absl::Status& status) {
+                Clock::time_point arrival, const absl::Status& status, bool storage_fails) {
   const std::chrono::duration<double, std::milli> duration = Clock::now() - arrival;
-  spdlog::warn("request method={} code={} peer={} ms={:.3f} message={}", method,
-               absl::StatusCodeToString(status.code()), LogValue(call.peer()), duration.count(),
-               LogValue(std::string(status.message())));
+  const bool known = storage_fails && (absl::IsResourceExhausted(status) ||
+                                       absl::IsUnavailable(status) || absl::IsDataLoss(status));
+  spdlog::log(known ? spdlog::level::debug : spdlog::level::warn,
+              "request method={} code={} peer={} ms={:.3f} message={}", method,
+              absl::StatusCodeToString(status.code()), LogValue(call.peer()), duration.count(),
+              LogValue(status));
 }
 
 }  // namespace vexact::server

@@ -55,9 +55,11 @@ absl::Status Serialize(const Config& config, const google::protobuf::Message& me
 // The same status on the wire.
 grpc::Status ToGrpc(const absl::Status& status);
 
-// One line, for a call that failed.
+// One line, for a call that failed. While the storage fails, as the log says already, the calls
+// that it makes fail are logged at level debug.
 void LogFailure(std::string_view method, const grpc::CallbackServerContext& call,
-                std::chrono::steady_clock::time_point arrival, const absl::Status& status);
+                std::chrono::steady_clock::time_point arrival, const absl::Status& status,
+                bool storage_fails);
 
 // A unary call with its messages: `handler` is absl::Status(const Request&, const CallInfo&,
 // Response&).

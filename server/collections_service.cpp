@@ -1,6 +1,7 @@
 #include "server/collections_service.h"
 
 #include <memory>
+#include <string>
 
 #include "server/call.h"
 #include "server/convert.h"
@@ -18,7 +19,7 @@ absl::Status CollectionsService::Create(const v1::CreateCollectionRequest& reque
       .metric = metric->value_or(Metric::kCosine),
       .normalization = normalization->value_or(Normalization::kNone),
   };
-  const auto created = context_.catalog.Create(request.name(), config);
+  const auto created = context_.catalog().Create(request.name(), config);
   if (!created.ok()) return created.status();
   Fill(*created->collection, *response.mutable_collection());
   response.set_created(created->created);
@@ -27,7 +28,7 @@ absl::Status CollectionsService::Create(const v1::CreateCollectionRequest& reque
 
 absl::Status CollectionsService::Describe(const v1::GetCollectionRequest& request,
                                           v1::GetCollectionResponse& response) {
-  const auto collection = context_.catalog.Get(request.name());
+  const auto collection = context_.catalog().Get(request.name());
   if (!collection.ok()) return collection.status();
   Fill(**collection, *response.mutable_collection());
   const NormStatistics norms = (*collection)->Norms();
@@ -44,7 +45,7 @@ absl::Status CollectionsService::Describe(const v1::GetCollectionRequest& reques
 
 absl::Status CollectionsService::Delete(const v1::DeleteCollectionRequest& request,
                                         v1::DeleteCollectionResponse& response) {
-  const auto dropped = context_.catalog.Drop(request.name());
+  const auto dropped = context_.catalog().Drop(request.name());
   if (!dropped.ok()) return dropped.status();
   response.set_rows(*dropped);
   return absl::OkStatus();
@@ -52,7 +53,7 @@ absl::Status CollectionsService::Delete(const v1::DeleteCollectionRequest& reque
 
 absl::Status CollectionsService::Set(const v1::SetMetricRequest& request,
                                      v1::SetMetricResponse& response) {
-  const auto collection = context_.catalog.Get(request.name());
+  const auto collection = context_.catalog().Get(request.name());
   if (!collection.ok()) return collection.status();
   const auto metric = FromProto(request.metric());
   if (!metric.ok()) return metric.status();
@@ -91,8 +92,13 @@ grpc::ServerUnaryReactor* CollectionsService::ListCollections(grpc::CallbackServ
       context_, call, "Collections/ListCollections", request_bytes, response_bytes,
       [this](const v1::ListCollectionsRequest&, const CallInfo&,
              v1::ListCollectionsResponse& response) {
-        for (const auto& collection : context_.catalog.List()) {
+        for (const auto& collection : context_.catalog().List()) {
           Fill(*collection, *response.add_collections());
+        }
+        for (const auto& [name, status] : context_.catalog().damaged()) {
+          v1::DamagedCollection& damaged = *response.add_damaged();
+          damaged.set_name(name);
+          damaged.set_error(std::string(status.message()));
         }
         return absl::OkStatus();
       });

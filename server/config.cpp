@@ -26,6 +26,9 @@ constexpr int64_t kMaxMessageBytes = std::numeric_limits<int>::max();
 constexpr int64_t kMaxDrainSeconds = 3600;
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 
+constexpr char kDataDir[] = "data_dir";
+constexpr char kInMemory[] = "in_memory";
+
 constexpr std::string_view kVariablePrefix = "VEXACT_";
 // Not options: the configuration file, and what the kernels, the tests and the command-line client
 // read.
@@ -51,6 +54,33 @@ absl::Status SetListen(Config& config, const std::string& value) {
   }
   config.listen = value;
   return absl::OkStatus();
+}
+
+absl::Status SetDataDir(Config& config, const std::string& value) {
+  if (value.empty()) {
+    return absl::InvalidArgumentError("\"\" is not a directory; name one, or use --in-memory");
+  }
+  config.data_dir = value;
+  config.in_memory = false;
+  return absl::OkStatus();
+}
+
+absl::Status SetInMemory(Config& config, const std::string& value) {
+  if (value != "true" && value != "false") {
+    return absl::InvalidArgumentError(absl::StrFormat("\"%s\" is not true or false", value));
+  }
+  config.in_memory = value == "true";
+  return absl::OkStatus();
+}
+
+absl::Status SetDurability(Config& config, const std::string& value) {
+  for (const Durability durability : {Durability::kFsync, Durability::kAsync}) {
+    if (value != Name(durability)) continue;
+    config.durability = durability;
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrFormat("\"%s\" is not a durability; there are fsync and async", value));
 }
 
 absl::Status SetThreads(Config& config, const std::string& value) {
@@ -93,9 +123,11 @@ absl::Status SetLogLevel(Config& config, const std::string& value) {
 // One option, under its three names: --max-message-bytes, VEXACT_MAX_MESSAGE_BYTES,
 // max_message_bytes.
 struct Option {
+  enum Kind { kText, kNumber, kSwitch };
+
   std::string key;  // as in TOML
   std::string placeholder;
-  bool is_number;
+  Kind kind;
   std::string help;
   absl::Status (*set)(Config&, const std::string& value);
 
@@ -105,49 +137,83 @@ struct Option {
 
 const std::vector<Option>& Options() {
   static const auto& options = *new std::vector<Option>{
-      {"listen", "HOST:PORT", false, "Where to listen; port 0 takes a free one [127.0.0.1:7700]",
-       SetListen},
-      {"threads", "N", true, "Threads that searches share [number of processors]", SetThreads},
-      {"engine", "NAME", false,
+      {"listen", "HOST:PORT", Option::kText,
+       "Where to listen; port 0 takes a free one [127.0.0.1:7700]", SetListen},
+      {kDataDir, "DIR", Option::kText,
+       "Where collections are kept; made where it is missing [vexact-data]", SetDataDir},
+      {kInMemory, "", Option::kSwitch,
+       "Keep collections in memory alone: what is stored is gone when the server stops",
+       SetInMemory},
+      {"durability", "MODE", Option::kText,
+       "What an acknowledged write has survived: fsync, a power cut; async, the end of this "
+       "process, but a power cut may take the last writes [fsync]",
+       SetDurability},
+      {"threads", "N", Option::kNumber, "Threads that searches share [number of processors]",
+       SetThreads},
+      {"engine", "NAME", Option::kText,
        "Engine of searches that name none: scan, reference or faiss [scan]", SetEngine},
-      {"max_message_bytes", "N", true, "Bytes of one message, either way [67108864]",
+      {"max_message_bytes", "N", Option::kNumber, "Bytes of one message, either way [67108864]",
        SetMaxMessageBytes},
-      {"drain_seconds", "N", true, "How long to wait for running requests when stopping [10]",
-       SetDrainSeconds},
-      {"log_level", "LEVEL", false, "Least severe lines to log: debug, info, warning, error [info]",
-       SetLogLevel},
+      {"drain_seconds", "N", Option::kNumber,
+       "How long to wait for running requests when stopping [10]", SetDrainSeconds},
+      {"log_level", "LEVEL", Option::kText,
+       "Least severe lines to log: debug, info, warning, error [info]", SetLogLevel},
   };
   return options;
 }
 
-// Sets an option, naming in an error where its value came from.
-absl::Status Set(Config& config, const Option& option, const std::string& source,
-                 const std::string& value) {
-  absl::Status status = option.set(config, value);
-  if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrFormat("%s: %s", source, status.message()));
+// What one source says: the file, the environment or the flags.
+class Source {
+ public:
+  explicit Source(Config& config) : config_(config) {}
+
+  // Sets an option, naming in an error what it is called in this source.
+  absl::Status Set(const Option& option, const std::string& name, const std::string& value) {
+    if (absl::Status status = option.set(config_, value); !status.ok()) {
+      return absl::Status(status.code(), absl::StrFormat("%s: %s", name, status.message()));
+    }
+    if (option.key == kDataDir) data_dir_ = name;
+    if (option.key == kInMemory && config_.in_memory) in_memory_ = name;
+    if (data_dir_.empty() || in_memory_.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s contradicts %s: collections live either in a directory or in memory alone", in_memory_,
+        data_dir_));
+  }
+
+ private:
+  Config& config_;
+  std::string data_dir_, in_memory_;  // what they are called, once they are set
+};
+
+// A value as text; nothing when it is of another kind than the option's.
+std::optional<std::string> ValueOf(const toml::node& node, Option::Kind kind) {
+  if (kind == Option::kNumber && node.is_integer()) {
+    return std::to_string(node.as_integer()->get());
+  }
+  if (kind == Option::kText && node.is_string()) return node.as_string()->get();
+  if (kind == Option::kSwitch && node.is_boolean()) {
+    return node.as_boolean()->get() ? "true" : "false";
+  }
+  return std::nullopt;
 }
 
 absl::Status ReadTable(Config& config, const std::string& path, const toml::table& table) {
+  constexpr const char* kKinds[] = {"string", "whole number", "boolean"};
+  Source source(config);
   for (const auto& [key, node] : table) {
-    const std::string source =
+    const std::string name =
         absl::StrFormat("%s:%d: %s", path, node.source().begin.line, std::string(key.str()));
     const auto option = std::ranges::find(Options(), key.str(), &Option::key);
     if (option == Options().end()) {
-      return absl::InvalidArgumentError(source +
+      return absl::InvalidArgumentError(name +
                                         ": there is no such option; vexactd --help lists them");
     }
-    std::string value;
-    if (option->is_number && node.is_integer()) {
-      value = std::to_string(node.as_integer()->get());
-    } else if (!option->is_number && node.is_string()) {
-      value = node.as_string()->get();
-    } else {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "%s: must be a %s", source, option->is_number ? "whole number" : "string"));
+    const std::optional<std::string> value = ValueOf(node, option->kind);
+    if (!value) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s: must be a %s", name, kKinds[option->kind]));
     }
-    absl::Status status = Set(config, *option, source, value);
-    if (!status.ok()) return status;
+    if (absl::Status status = source.Set(*option, name, *value); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -166,7 +232,7 @@ absl::Status ReadFile(Config& config, const std::string& path) {
 }
 
 constexpr std::string_view kDescription =
-    "vexactd: exact vector similarity search over gRPC. Data lives in memory.";
+    "vexactd: exact vector similarity search over gRPC. What it acknowledged is on the disk.";
 
 constexpr std::string_view kExamples = R"(
 Every option may also be given in the environment (VEXACT_LISTEN for --listen) or in a
@@ -175,13 +241,81 @@ over the file.
 
 Examples:
   vexactd
-  vexactd --listen 0.0.0.0:7700 --threads 8
+  vexactd --data-dir /var/lib/vexact --listen 0.0.0.0:7700
+  vexactd --in-memory --threads 8
   vexactd --config /etc/vexactd.toml --log-level debug
   VEXACT_MAX_MESSAGE_BYTES=268435456 vexactd
+  vexactd --verify --data-dir /var/lib/vexact
 
 It stops on SIGTERM or SIGINT, once the requests that run are done; a second signal ends
-it at once.
+it at once. docs/operations.md says what to do when a disk is full or damaged.
 )";
+
+// The arguments as CLI11 takes them.
+struct CommandLine {
+  CommandLine();
+
+  CLI::App app{std::string(kDescription), "vexactd"};
+  bool version = false, verify = false, repair = false;
+  std::string file;
+  // By option: its value, and whether it was given.
+  std::vector<std::string> flags = std::vector<std::string>(Options().size());
+  std::vector<CLI::Option*> parsed;
+};
+
+CommandLine::CommandLine() {
+  app.footer(std::string(kExamples));
+  app.get_formatter()->column_width(32);
+  app.set_help_flag("-h,--help", "Print this and exit");
+  app.add_flag("--version", version, "Print the version and exit");
+  app.add_flag("--verify", verify, "Check everything in the data directory, say so, and exit");
+  app.add_flag("--repair", repair,
+               "Keep what is good in a damaged data directory, say what was lost, and exit");
+  app.add_option("--config", file, "Read a TOML file first")
+      ->type_name("FILE")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  for (size_t i = 0; i < Options().size(); ++i) {
+    const Option& option = Options()[i];
+    CLI::Option* added =
+        option.kind == Option::kSwitch
+            ? app.add_flag(option.flag(), flags[i], option.help)
+            : app.add_option(option.flag(), flags[i], option.help)->type_name(option.placeholder);
+    parsed.push_back(added->multi_option_policy(CLI::MultiOptionPolicy::TakeLast));
+  }
+}
+
+absl::Status ReadEnvironment(Config& config, const EnvironmentLookup& environment) {
+  Source source(config);
+  for (const Option& option : Options()) {
+    const std::optional<std::string> value = environment(option.variable());
+    if (!value) continue;
+    absl::Status status = source.Set(option, option.variable(), *value);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadFlags(Config& config, const CommandLine& line) {
+  Source source(config);
+  for (size_t i = 0; i < Options().size(); ++i) {
+    if (line.parsed[i]->count() == 0) continue;
+    const Option& option = Options()[i];
+    absl::Status status = source.Set(option, option.flag(), line.flags[i]);
+    if (!status.ok()) return status;
+  }
+  if (line.verify && line.repair) {
+    return absl::InvalidArgumentError("--repair contradicts --verify: choose one of them");
+  }
+  if (line.verify) config.task = Task::kVerify;
+  if (line.repair) config.task = Task::kRepair;
+  if (config.task != Task::kServe && config.in_memory) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s wants a data directory, and collections are to live in memory alone; "
+                        "name it with --data-dir",
+                        line.verify ? "--verify" : "--repair"));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -189,49 +323,29 @@ int AvailableProcessors() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+std::string_view Name(Durability durability) {
+  return durability == Durability::kFsync ? "fsync" : "async";
+}
+
 absl::StatusOr<std::variant<Config, Information>> ReadConfig(
     const std::vector<std::string>& arguments, const EnvironmentLookup& environment) {
-  CLI::App app{std::string(kDescription), "vexactd"};
-  app.footer(std::string(kExamples));
-  app.get_formatter()->column_width(32);
-  app.set_help_flag("-h,--help", "Print this and exit");
-  bool version = false;
-  app.add_flag("--version", version, "Print the version and exit");
-  std::string file;
-  app.add_option("--config", file, "Read a TOML file first")
-      ->type_name("FILE")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  std::vector<std::string> flags(Options().size());
-  std::vector<CLI::Option*> parsed;
-  for (size_t i = 0; i < Options().size(); ++i) {
-    const Option& option = Options()[i];
-    parsed.push_back(app.add_option(option.flag(), flags[i], option.help)
-                         ->type_name(option.placeholder)
-                         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast));
-  }
+  CommandLine line;
   try {
-    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    line.app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::CallForHelp&) {
-    return Information{app.help()};
+    return Information{line.app.help()};
   } catch (const CLI::ParseError& error) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%s; vexactd --help lists the options", error.what()));
   }
-  if (version) return Information{absl::StrFormat("vexactd %s\n", kVersion)};
+  if (line.version) return Information{absl::StrFormat("vexactd %s\n", kVersion)};
 
   Config config;
-  if (file.empty()) file = environment("VEXACT_CONFIG").value_or("");
-  config.file = file;
+  config.file = line.file.empty() ? environment("VEXACT_CONFIG").value_or("") : line.file;
   absl::Status status;
-  if (!file.empty()) status.Update(ReadFile(config, file));
-  for (const Option& option : Options()) {
-    const std::optional<std::string> value = environment(option.variable());
-    if (value) status.Update(Set(config, option, option.variable(), *value));
-  }
-  for (size_t i = 0; i < Options().size(); ++i) {
-    if (parsed[i]->count() == 0) continue;
-    status.Update(Set(config, Options()[i], Options()[i].flag(), flags[i]));
-  }
+  if (!config.file.empty()) status = ReadFile(config, config.file);
+  if (status.ok()) status = ReadEnvironment(config, environment);
+  if (status.ok()) status = ReadFlags(config, line);
   if (!status.ok()) return status;
   return config;
 }

@@ -5,20 +5,35 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/engine.h"
+#include "core/store.h"
 
 namespace vexact::server {
 
 // The number of processors that this process may use, at least 1.
 int AvailableProcessors();
 
+// What the program is started for.
+enum class Task {
+  kServe,
+  kVerify,  // check the data directory and report
+  kRepair,  // keep what is good of it
+};
+
 struct Config {
+  // Given by a flag alone: nobody means it to happen at every start.
+  Task task = Task::kServe;
   // HOST:PORT; port 0 takes a free one.
   std::string listen = "127.0.0.1:7700";
+  // Where collections are kept, unless they are to live in memory alone.
+  std::string data_dir = "vexact-data";
+  bool in_memory = false;
+  Durability durability = Durability::kFsync;
   // Threads that searches share.
   int threads = AvailableProcessors();
   // Of searches that name none.
@@ -42,11 +57,15 @@ struct Information {
 using EnvironmentLookup = std::function<std::optional<std::string>(const std::string& name)>;
 
 // Reads the configuration: the defaults, then the TOML file (--config, or VEXACT_CONFIG), then the
-// environment (VEXACT_LISTEN for --listen), then the flags; what is read later wins. `arguments`
-// are those of main without the program's name. INVALID_ARGUMENT names the source, the option, the
+// environment (VEXACT_LISTEN for --listen), then the flags; what is read later wins, also between a
+// data directory and memory alone, which contradict each other within one source. `arguments` are
+// those of main without the program's name. INVALID_ARGUMENT names the source, the option, the
 // value and what is allowed.
 absl::StatusOr<std::variant<Config, Information>> ReadConfig(
     const std::vector<std::string>& arguments, const EnvironmentLookup& environment);
+
+// "fsync" or "async", as it is written in the configuration.
+std::string_view Name(Durability durability);
 
 // The names of environment variables among `names` that look like options of this server but are
 // none: typing errors.

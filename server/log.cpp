@@ -58,18 +58,20 @@ std::string LogValue(std::string_view text) {
   return quoted += '"';
 }
 
+std::string LogValue(const absl::Status& status) { return LogValue(std::string(status.message())); }
+
 void LogMaintenance(const Collection& collection, const MaintenanceEvent& event) {
-  const double seconds = absl::ToDoubleSeconds(event.time);
   if (event.kind == MaintenanceEvent::kFailed) {
     spdlog::warn("maintenance_failed collection={} error={}", collection.name(),
-                 LogValue(std::string(event.status.message())));
+                 LogValue(event.status));
     return;
   }
   if (event.kind == MaintenanceEvent::kRebuilt) {
     spdlog::warn("codes_rebuilt collection={} rows={} reason={}", collection.name(), event.rows,
-                 LogValue(std::string(event.status.message())));
+                 LogValue(event.status));
     return;
   }
+  const double seconds = absl::ToDoubleSeconds(event.time);
   if (event.kind == MaintenanceEvent::kRecoded) {
     spdlog::info("reencoded collection={} rows={} seconds={:.3f}", collection.name(), event.rows,
                  seconds);

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "core/collection.h"
 
 namespace vexact::server {
@@ -17,6 +18,8 @@ void StartLog(const std::string& level);
 // quotes, backslashes and control characters escaped, so that no value can break a line or pose as
 // another key.
 std::string LogValue(std::string_view text);
+// Its message.
+std::string LogValue(const absl::Status& status);
 
 // One line, for what was done to a collection in the background, or failed.
 void LogMaintenance(const Collection& collection, const MaintenanceEvent& event);

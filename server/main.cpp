@@ -8,11 +8,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <future>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "core/kernel/kernel.h"
 #include "server/config.h"
 #include "server/log.h"
@@ -49,7 +53,7 @@ void WarnOfUnknownVariables() {
 
 // The first signal that stops the server, once there is one; a handler may touch nothing else.
 volatile sig_atomic_t stop_signal = 0;
-sem_t stop_requested;
+sem_t wake;  // posted by a signal, and when the storage is open
 
 // A second signal ends the process with the status that a shell would give it. (The default action
 // would not do: it does nothing to the first process of a container.)
@@ -59,42 +63,56 @@ void RequestStop(int number) {
   signal(SIGTERM, EndAtOnce);
   signal(SIGINT, EndAtOnce);
   stop_signal = number;
-  sem_post(&stop_requested);
+  sem_post(&wake);
 }
 
 // A handler, and not sigwait: libraries start threads before main does, which block no signal.
 void HandleSignals() {
-  sem_init(&stop_requested, 0, 0);
+  sem_init(&wake, 0, 0);
   signal(SIGTERM, RequestStop);
   signal(SIGINT, RequestStop);
   // A reader of the log that goes away must not take the server with it.
   signal(SIGPIPE, SIG_IGN);
 }
 
-// Returns the first signal.
-int WaitForStop() {
-  while (sem_wait(&stop_requested) != 0) {
+// Returns the first signal, or 0 when something else has come first.
+int Wait() {
+  while (sem_wait(&wake) != 0) {
   }
   return stop_signal;
 }
 
-void LogReady(const Config& config, const std::string& address) {
+void LogReady(const Config& config, const std::string& address, const Server::Opened& opened) {
+  const std::string storage =
+      config.in_memory ? "storage=memory"
+                       : absl::StrFormat("storage=disk data_dir=%s durability=%s",
+                                         LogValue(config.data_dir), Name(config.durability));
   spdlog::info(
       "ready version={} isa={} listen={} threads={} engine={} max_message_bytes={} "
-      "drain_seconds={} log_level={} config={} collections=0 rows=0 storage=memory",
+      "drain_seconds={} log_level={} config={} {} collections={} damaged={} rows={} seconds={:.3f}",
       kVersion, ActiveKernel().isa, address, config.threads, Name(config.engine),
       config.max_message_bytes, config.drain_seconds, config.log_level,
-      config.file.empty() ? "none" : LogValue(config.file));
+      config.file.empty() ? "none" : LogValue(config.file), storage, opened.collections,
+      opened.damaged, opened.rows, absl::ToDoubleSeconds(opened.time));
 }
 
 int Serve(const Config& config) {
   HandleSignals();
   StartLog(config.log_level);
   WarnOfUnknownVariables();
-  auto server = Server::Start(config);
+  std::promise<absl::StatusOr<Server::Opened>> promise;
+  auto server = Server::Start(config, [&](absl::StatusOr<Server::Opened> opened) {
+    promise.set_value(std::move(opened));
+    sem_post(&wake);
+  });
   if (!server.ok()) return Fail(kExitFailure, std::string(server.status().message()));
-  LogReady(config, (*server)->address());
-  const int signal = WaitForStop();
+  if (Wait() == 0) {
+    const absl::StatusOr<Server::Opened> opened = promise.get_future().get();
+    if (!opened.ok()) return Fail(kExitFailure, std::string(opened.status().message()));
+    LogReady(config, (*server)->address(), *opened);
+  }
+  int signal = stop_signal;
+  while (signal == 0) signal = Wait();
   const uint64_t running = (*server)->Close();
   spdlog::info("stopping signal={} running={} drain_seconds={}",
                signal == SIGINT ? "SIGINT" : "SIGTERM", running, config.drain_seconds);

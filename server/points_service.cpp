@@ -24,7 +24,7 @@ absl::Status CheckVectorBytes(const Config& config, uint64_t points, const Colle
 
 absl::Status PointsService::Get(const v1::GetPointsRequest& request,
                                 v1::GetPointsResponse& response) {
-  const auto collection = context_.catalog.Get(request.collection());
+  const auto collection = context_.catalog().Get(request.collection());
   if (!collection.ok()) return collection.status();
   const auto ids = ReadIds(request.ids());
   if (!ids.ok()) return ids.status();
@@ -43,7 +43,7 @@ absl::Status PointsService::Get(const v1::GetPointsRequest& request,
 
 absl::Status PointsService::Delete(const v1::DeletePointsRequest& request,
                                    v1::DeletePointsResponse& response) {
-  const auto collection = context_.catalog.Get(request.collection());
+  const auto collection = context_.catalog().Get(request.collection());
   if (!collection.ok()) return collection.status();
   const auto ids = ReadIds(request.ids());
   if (!ids.ok()) return ids.status();
@@ -57,7 +57,7 @@ absl::Status PointsService::Delete(const v1::DeletePointsRequest& request,
 
 absl::Status PointsService::Count(const v1::CountPointsRequest& request,
                                   v1::CountPointsResponse& response) {
-  const auto collection = context_.catalog.Get(request.collection());
+  const auto collection = context_.catalog().Get(request.collection());
   if (!collection.ok()) return collection.status();
   const CollectionInfo info = (*collection)->info();
   response.set_rows(info.rows);
@@ -67,7 +67,7 @@ absl::Status PointsService::Count(const v1::CountPointsRequest& request,
 
 absl::Status PointsService::Scroll(const v1::ScrollPointsRequest& request,
                                    v1::ScrollPointsResponse& response) {
-  const auto collection = context_.catalog.Get(request.collection());
+  const auto collection = context_.catalog().Get(request.collection());
   if (!collection.ok()) return collection.status();
   std::optional<Id> after;
   if (!request.page_token().empty()) {
@@ -96,7 +96,7 @@ grpc::ServerUnaryReactor* PointsService::Upsert(grpc::CallbackServerContext* cal
   return StartUnary<v1::UpsertRequest, v1::UpsertResponse>(
       context_, call, "Points/Upsert", request_bytes, response_bytes,
       [this](const v1::UpsertRequest& request, const CallInfo&, v1::UpsertResponse& response) {
-        return ApplyUpsert(context_.catalog, request, response);
+        return ApplyUpsert(context_.catalog(), request, response);
       });
 }
 

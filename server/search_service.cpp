@@ -131,7 +131,7 @@ void FillComparison(const Comparison& comparison, uint32_t dimension,
 
 absl::Status SearchService::RunSearch(const v1::SearchRequest& request, const CallInfo& info,
                                       v1::SearchResponse& response) {
-  const auto collection = context_.catalog.Get(request.collection());
+  const auto collection = context_.catalog().Get(request.collection());
   if (!collection.ok()) return collection.status();
   const auto options = ReadOptions(request, context_.config.engine);
   if (!options.ok()) return options.status();
@@ -172,7 +172,7 @@ absl::Status SearchService::RunCompare(const v1::CompareRequest& request,
                                        v1::CompareResponse& response) {
   std::shared_ptr<Collection> collection;
   if (!request.collection().empty()) {
-    auto found = context_.catalog.Get(request.collection());
+    auto found = context_.catalog().Get(request.collection());
     if (!found.ok()) return found.status();
     collection = *std::move(found);
   }

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <netdb.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,17 +12,21 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "core/workers.h"
+#include "server/call.h"
 #include "server/collections_service.h"
-#include "server/log.h"
+#include "server/format.h"
 #include "server/points_service.h"
 #include "server/request_threads.h"
 #include "server/search_service.h"
 #include "server/server_service.h"
+#include "server/snapshots_service.h"
+#include "server/storage.h"
 
 namespace vexact::server {
 namespace {
@@ -36,6 +41,8 @@ int RequestThreadCount(const Config& config) {
 
 // For streams that are open but idle when everything else is done: time for their last messages.
 constexpr std::chrono::milliseconds kFarewell{100};
+
+constexpr absl::Duration kLogProgressEvery = absl::Seconds(3);
 
 struct HostAndPort {
   std::string host, port;
@@ -85,24 +92,77 @@ struct Server::Parts {
   explicit Parts(const Config& config_given)
       : config(config_given),
         workers(config.threads),
-        catalog(workers, LogMaintenance),
+        storage(config, workers),
         threads(RequestThreadCount(config)) {}
+  ~Parts() {
+    // By itself it would wait for streams that are open.
+    if (grpc_server != nullptr) grpc_server->Shutdown(std::chrono::system_clock::now());
+  }
+
+  absl::StatusOr<Opened> Open(const std::stop_token& stop);
+  Storage::Progress MakeProgress();
+  void SetHealth(bool serving) const;
 
   const Config config;
   Workers workers;
-  Catalog catalog;
+  Storage storage;
   Admission admission;
   RequestThreads threads;
-  ServiceContext context{config, workers, catalog, admission, threads, absl::Now()};
+  ServiceContext context{config, workers, storage, admission, threads, absl::Now()};
   CollectionsService collections{context};
   PointsService points{context};
   SearchService search{context};
   ServerService server{context};
+  SnapshotsService snapshots{context};
   std::unique_ptr<grpc::Server> grpc_server;
   int port = 0;
+  std::jthread opener;
 };
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
+absl::StatusOr<Server::Opened> Server::Parts::Open(const std::stop_token& stop) {
+  const absl::Time begin = absl::Now();
+  const absl::Status status = RunGuarded([&] { return storage.Open(stop, MakeProgress()); });
+  if (!status.ok()) return status;
+  Catalog& catalog = storage.catalog();
+  Opened opened;
+  opened.damaged = catalog.damaged().size();
+  for (const auto& collection : catalog.List()) {
+    ++opened.collections;
+    opened.rows += collection->info().rows;
+  }
+  opened.time = absl::Now() - begin;
+  if (!admission.Open()) return absl::CancelledError("the server is stopping");
+  SetHealth(true);
+  return opened;
+}
+
+// Tells who asks meanwhile how far the start is, and now and then the log.
+Storage::Progress Server::Parts::MakeProgress() {
+  return [this, begin = absl::Now(), logged = absl::Now()](std::string_view collection,
+                                                           uint64_t rows, uint64_t total) mutable {
+    admission.SetProgress(absl::StrFormat("%s of %s rows of collection \"%s\" are loaded",
+                                          Thousands(rows), Thousands(total), collection));
+    const absl::Time now = absl::Now();
+    if (now - logged < kLogProgressEvery) return;
+    logged = now;
+    spdlog::info("loading collection={} rows={} of={} seconds={:.1f}", collection, rows, total,
+                 absl::ToDoubleSeconds(now - begin));
+  };
+}
+
+// Without effect once the server is stopping.
+void Server::Parts::SetHealth(bool serving) const {
+  grpc::HealthCheckServiceInterface& health = *grpc_server->GetHealthCheckService();
+  for (const char* name : {v1::Collections::service_full_name(), v1::Points::service_full_name(),
+                           v1::Search::service_full_name(), v1::Server::service_full_name(),
+                           v1::Snapshots::service_full_name()}) {
+    health.SetServingStatus(name, serving);
+  }
+  health.SetServingStatus(serving);
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(
+    const Config& config, std::function<void(absl::StatusOr<Opened>)> opened) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto parts = std::make_unique<Parts>(config);
@@ -113,15 +173,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(config.max_message_bytes));
   grpc::Service* const services[] = {&parts->collections, &parts->points, &parts->search,
-                                     &parts->server};
+                                     &parts->server, &parts->snapshots};
   for (grpc::Service* service : services) builder.RegisterService(service);
   parts->grpc_server = builder.BuildAndStart();
   if (parts->grpc_server == nullptr || parts->port == 0) return ListenError(config.listen);
-  grpc::HealthCheckServiceInterface& health = *parts->grpc_server->GetHealthCheckService();
-  for (const char* name : {v1::Collections::service_full_name(), v1::Points::service_full_name(),
-                           v1::Search::service_full_name(), v1::Server::service_full_name()}) {
-    health.SetServingStatus(name, true);
-  }
+  parts->SetHealth(false);
+  parts->opener = std::jthread([&opening = *parts, opened = std::move(opened)](
+                                   const std::stop_token& stop) { opened(opening.Open(stop)); });
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
@@ -135,7 +193,8 @@ std::string Server::address() const {
 }
 
 uint64_t Server::Close() {
-  parts_->grpc_server->GetHealthCheckService()->SetServingStatus(false);
+  parts_->grpc_server->GetHealthCheckService()->Shutdown();
+  parts_->opener.request_stop();
   return parts_->admission.Close();
 }
 

@@ -11,6 +11,23 @@
 namespace vexact::server {
 namespace {
 
+void Describe(const ServiceContext& context, v1::Storage& message) {
+  const Store* const store = context.storage.store();
+  if (store == nullptr) return message.set_durability(v1::DURABILITY_NONE);
+  const bool synced = context.config.durability == Durability::kFsync;
+  message.set_durability(synced ? v1::DURABILITY_FSYNC : v1::DURABILITY_ASYNC);
+  message.set_data_dir(store->directory());
+  const StoreStatistics statistics = store->statistics();
+  message.set_store_bytes(statistics.live_bytes);
+  message.set_codes_bytes(context.storage.CodesBytes());
+  message.set_received_bytes(statistics.batch_bytes);
+  message.set_written_bytes(statistics.disk_bytes);
+  message.set_commits(statistics.commits);
+  message.set_syncs(statistics.syncs);
+  message.set_compactions_running(statistics.compactions_running);
+  message.set_compactions_pending_bytes(statistics.compactions_pending_bytes);
+}
+
 void Describe(const ServiceContext& context, v1::GetInfoResponse& response) {
   response.set_version(kVersion);
   response.set_isa(std::string(ActiveKernel().isa));
@@ -27,13 +44,14 @@ void Describe(const ServiceContext& context, v1::GetInfoResponse& response) {
   limits.set_max_name_length(kMaxNameLength);
   limits.set_max_message_bytes(static_cast<uint64_t>(context.config.max_message_bytes));
   uint64_t rows = 0;
-  const auto collections = context.catalog.List();
+  const auto collections = context.catalog().List();
   MemoryUse memory;
   for (const auto& collection : collections) {
     rows += collection->info().rows;
     memory += collection->memory();
   }
   Fill(memory, *response.mutable_memory());
+  Describe(context, *response.mutable_storage());
   response.set_collections(collections.size());
   response.set_rows(rows);
 }

@@ -7,6 +7,7 @@
 #include "server/admission.h"
 #include "server/config.h"
 #include "server/request_threads.h"
+#include "server/storage.h"
 
 namespace vexact::server {
 
@@ -14,10 +15,13 @@ namespace vexact::server {
 struct ServiceContext {
   const Config& config;
   Workers& workers;
-  Catalog& catalog;
+  Storage& storage;
   Admission& admission;
   RequestThreads& threads;
   absl::Time started;
+
+  // REQUIRES: the request was let in.
+  Catalog& catalog() const { return storage.catalog(); }
 };
 
 }  // namespace vexact::server

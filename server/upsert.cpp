@@ -25,7 +25,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
   void Start() {
-    if (context_.admission.closed()) return End(StoppingError());
+    if (absl::Status status = context_.admission.status(); !status.ok()) return End(status);
     StartRead(&incoming_);
   }
 
@@ -39,6 +39,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     ticket_ = *std::move(ticket);
     context_.threads.Run([this] {
       const absl::Status status = RunGuarded([this] { return Apply(); });
+      storage_fails_ = context_.storage.Watch();
       if (!status.ok()) {
         return End(
             Prefixed(absl::StrFormat("request %d of the stream", acknowledged_ + 1), status));
@@ -55,7 +56,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     if (absl::Status status = Parse(incoming_, request); !status.ok()) return status;
     incoming_.Clear();
     v1::BulkUpsertResponse response;
-    absl::Status status = ApplyUpsert(context_.catalog, request, *response.mutable_result());
+    absl::Status status = ApplyUpsert(context_.catalog(), request, *response.mutable_result());
     if (!status.ok()) return status;
     response.set_acknowledged(acknowledged_ + 1);
     return Serialize(context_.config, response, outgoing_);
@@ -65,7 +66,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     if (!ok) return End(Broken("before a request could be acknowledged"));
     ++acknowledged_;
     ticket_ = {};
-    if (context_.admission.closed()) return End(StoppingError());
+    if (absl::Status status = context_.admission.status(); !status.ok()) return End(status);
     StartRead(&incoming_);
   }
 
@@ -76,7 +77,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
 
   // The last act: gRPC may have destroyed this when Finish returns.
   void End(const absl::Status& status) {
-    if (!status.ok()) LogFailure(kMethod, call_, arrival_, status);
+    if (!status.ok()) LogFailure(kMethod, call_, arrival_, status, storage_fails_);
     Finish(ToGrpc(status));
   }
 
@@ -92,6 +93,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   grpc::ByteBuffer outgoing_;
   uint64_t acknowledged_ = 0;
   Admission::Ticket ticket_;  // of the request in hand
+  bool storage_fails_ = false;
 };
 
 }  // namespace

@@ -66,29 +66,47 @@ int RunCreate(const Globals& globals, const CreateOptions& options) {
   return kDone;
 }
 
-int RunList(const Globals& globals, const ListOptions& options) {
-  const auto collections = globals.client().ListCollections(globals.call());
-  if (!collections.ok()) return Fail(collections.status());
-  if (globals.json) {
-    Json json = Json::array();
-    for (const Collection& collection : *collections) json.push_back(ToJson(collection));
-    Print({{"collections", json}});
-  } else if (options.names) {
-    for (const Collection& collection : *collections) std::cout << collection.name << '\n';
-  } else if (collections->empty()) {
-    std::cerr << "No collections yet. Make one: vexact create docs --dim 384\n";
-  } else {
+Json ToJson(const CollectionList& list) {
+  Json collections = Json::array(), damaged = Json::array();
+  for (const Collection& collection : list.collections) collections.push_back(ToJson(collection));
+  for (const DamagedCollection& one : list.damaged) {
+    damaged.push_back({{"name", one.name}, {"error", one.error}});
+  }
+  return {{"collections", collections}, {"damaged", damaged}};
+}
+
+void PrintTables(const CollectionList& list) {
+  if (!list.collections.empty()) {
     Table table({{"name"},
                  {"dimension", Align::kRight},
                  {"metric"},
                  {"normalization"},
                  {"rows", Align::kRight}});
-    for (const Collection& collection : *collections) {
+    for (const Collection& collection : list.collections) {
       table.Add({collection.name, Thousands(collection.dimension),
                  std::string(Name(collection.metric)), std::string(Name(collection.normalization)),
                  Thousands(collection.rows)});
     }
     std::cout << table.Render();
+  }
+  if (list.damaged.empty()) return;
+  if (!list.collections.empty()) std::cout << '\n';
+  Table table({{"damaged"}, {"why it does not serve"}});
+  for (const DamagedCollection& one : list.damaged) table.Add({one.name, one.error});
+  std::cout << table.Render();
+}
+
+int RunList(const Globals& globals, const ListOptions& options) {
+  const auto list = globals.client().ListCollections(globals.call());
+  if (!list.ok()) return Fail(list.status());
+  if (globals.json) {
+    Print(ToJson(*list));
+  } else if (options.names) {
+    for (const Collection& collection : list->collections) std::cout << collection.name << '\n';
+  } else if (list->collections.empty() && list->damaged.empty()) {
+    std::cerr << "No collections yet. Make one: vexact create docs --dim 384\n";
+  } else {
+    PrintTables(*list);
   }
   return kDone;
 }

@@ -1,6 +1,10 @@
 // health, info, completion.
 #include <iostream>
+#include <optional>
+#include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/command/command.h"
 #include "client/command/completion.h"
 #include "client/command/format.h"
@@ -26,6 +30,29 @@ int RunHealth(const Globals& globals, const NoOptions&) {
   return *health == Health::kServing ? kDone : kRefused;
 }
 
+// Bytes written to the disk for each byte of rows and ids that was sent; absent before any was.
+std::optional<double> WriteAmplification(const Storage& storage) {
+  if (storage.received_bytes == 0) return std::nullopt;
+  return static_cast<double>(storage.written_bytes) / static_cast<double>(storage.received_bytes);
+}
+
+Json ToJson(const Storage& storage) {
+  Json json = {{"durability", Name(storage.durability)}};
+  if (storage.durability == Durability::kNone) return json;
+  const std::optional<double> amplification = WriteAmplification(storage);
+  json.update({{"data_dir", storage.data_dir},
+               {"store_bytes", storage.store_bytes},
+               {"codes_bytes", storage.codes_bytes},
+               {"received_bytes", storage.received_bytes},
+               {"written_bytes", storage.written_bytes},
+               {"write_amplification", amplification ? Json(*amplification) : Json()},
+               {"commits", storage.commits},
+               {"syncs", storage.syncs},
+               {"compactions_running", storage.compactions_running},
+               {"compactions_pending_bytes", storage.compactions_pending_bytes}});
+  return json;
+}
+
 Json ToJson(const ServerInfo& info) {
   const Limits& limits = info.limits;
   return {{"version", info.version},
@@ -36,6 +63,7 @@ Json ToJson(const ServerInfo& info) {
           {"collections", info.collections},
           {"rows", info.rows},
           {"memory", ToJson(info.memory)},
+          {"storage", ToJson(info.storage)},
           {"limits",
            {{"max_dimension", limits.max_dimension},
             {"max_queries", limits.max_queries},
@@ -44,6 +72,33 @@ Json ToJson(const ServerInfo& info) {
             {"max_id_bytes", limits.max_id_bytes},
             {"max_name_length", limits.max_name_length},
             {"max_message_bytes", limits.max_message_bytes}}}};
+}
+
+std::string Count(uint64_t count, const std::string& one) {
+  return absl::StrCat(Thousands(count), " ", one, count == 1 ? "" : "s");
+}
+
+void PrintStorage(const Storage& storage) {
+  if (storage.durability == Durability::kOther) return;  // a server that tells nothing about it
+  if (storage.durability == Durability::kNone) {
+    std::cout << "storage     memory: what is stored is gone when the server stops\n";
+    return;
+  }
+  const bool async = storage.durability == Durability::kAsync;
+  std::cout << "storage     " << Printable(storage.data_dir) << ", " << Name(storage.durability)
+            << (async ? " (a power cut may take the last writes); " : "; ")
+            << Bytes(storage.store_bytes) << " rows and ids, " << Bytes(storage.codes_bytes)
+            << " codes\n"
+            << "written     " << Bytes(storage.written_bytes) << " in "
+            << Count(storage.commits, "commit") << " and " << Count(storage.syncs, "sync");
+  if (const auto amplification = WriteAmplification(storage)) {
+    std::cout << absl::StrFormat(", %.2f times what was sent", *amplification);
+  }
+  if (storage.compactions_running > 0) {
+    std::cout << "; " << Count(storage.compactions_running, "compaction") << ", about "
+              << Bytes(storage.compactions_pending_bytes) << " to rewrite";
+  }
+  std::cout << '\n';
 }
 
 int RunInfo(const Globals& globals, const NoOptions&) {
@@ -59,8 +114,9 @@ int RunInfo(const Globals& globals, const NoOptions&) {
             << "data        " << Thousands(info->collections)
             << (info->collections == 1 ? " collection, " : " collections, ") << Rows(info->rows)
             << '\n'
-            << "memory      " << Describe(info->memory) << '\n'
-            << "engine      " << Name(info->default_engine) << ", " << info->isa << ", "
+            << "memory      " << Describe(info->memory) << '\n';
+  PrintStorage(info->storage);
+  std::cout << "engine      " << Name(info->default_engine) << ", " << info->isa << ", "
             << info->threads << (info->threads == 1 ? " thread" : " threads") << '\n'
             << "limits      " << Thousands(limits.max_dimension) << " dimensions, "
             << Thousands(limits.max_queries) << " queries a request, k " << Thousands(limits.max_k)
@@ -80,7 +136,7 @@ void AddServerCommands(Program& program) {
   AddCommand<NoOptions>(program, "health",
                         "Ask whether the server serves; exit status 0 only if it does",
                         "  vexact health --timeout 2", none, RunHealth);
-  AddCommand<NoOptions>(program, "info", "Show the server: version, engine, limits",
+  AddCommand<NoOptions>(program, "info", "Show the server: version, storage, engine, limits",
                         "  vexact info\n  vexact info --json | jq .limits.max_k", none, RunInfo);
   auto options = std::make_shared<CompletionOptions>();
   options->app = &program.app;

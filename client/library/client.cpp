@@ -113,15 +113,18 @@ absl::StatusOr<Description> Client::GetCollection(std::string_view name,
   return FromProto(*response);
 }
 
-absl::StatusOr<std::vector<Collection>> Client::ListCollections(const CallOptions& call) const {
+absl::StatusOr<CollectionList> Client::ListCollections(const CallOptions& call) const {
   const auto response = Call<v1::Collections>(*connection_, call, v1::ListCollectionsRequest(),
                                               &v1::Collections::Stub::ListCollections);
   if (!response.ok()) return response.status();
-  std::vector<Collection> collections;
+  CollectionList list;
   for (const v1::Collection& collection : response->collections()) {
-    collections.push_back(FromProto(collection));
+    list.collections.push_back(FromProto(collection));
   }
-  return collections;
+  for (const v1::DamagedCollection& damaged : response->damaged()) {
+    list.damaged.push_back({damaged.name(), damaged.error()});
+  }
+  return list;
 }
 
 absl::StatusOr<uint64_t> Client::DeleteCollection(std::string_view name,

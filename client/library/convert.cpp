@@ -294,6 +294,32 @@ Comparison FromProto(const v1::CompareResponse& response) {
                                 response.vector_projection().end()}};
 }
 
+Durability FromProto(v1::Durability durability) {
+  switch (durability) {
+    case v1::DURABILITY_NONE:
+      return Durability::kNone;
+    case v1::DURABILITY_FSYNC:
+      return Durability::kFsync;
+    case v1::DURABILITY_ASYNC:
+      return Durability::kAsync;
+    default:
+      return Durability::kOther;
+  }
+}
+
+Storage FromProto(const v1::Storage& storage) {
+  return {.durability = FromProto(storage.durability()),
+          .data_dir = storage.data_dir(),
+          .store_bytes = storage.store_bytes(),
+          .codes_bytes = storage.codes_bytes(),
+          .received_bytes = storage.received_bytes(),
+          .written_bytes = storage.written_bytes(),
+          .commits = storage.commits(),
+          .syncs = storage.syncs(),
+          .compactions_running = storage.compactions_running(),
+          .compactions_pending_bytes = storage.compactions_pending_bytes()};
+}
+
 ServerInfo FromProto(const v1::GetInfoResponse& response) {
   const v1::Limits& limits = response.limits();
   return {.version = response.version(),
@@ -310,7 +336,8 @@ ServerInfo FromProto(const v1::GetInfoResponse& response) {
                      .max_message_bytes = limits.max_message_bytes()},
           .collections = response.collections(),
           .rows = response.rows(),
-          .memory = FromProto(response.memory())};
+          .memory = FromProto(response.memory()),
+          .storage = FromProto(response.storage())};
 }
 
 }  // namespace vexact::client

@@ -32,6 +32,7 @@ void ToProto(const PointBlock& block, v1::UpsertRequest* out);
 Metric FromProto(v1::Metric metric);
 Normalization FromProto(v1::Normalization normalization);
 Engine FromProto(v1::Engine engine);
+Durability FromProto(v1::Durability durability);
 Id FromProto(const v1::Id& id);
 std::vector<float> FromProto(const v1::Vector& vector);
 Collection FromProto(const v1::Collection& collection);
@@ -41,6 +42,7 @@ std::vector<Point> FromProto(const google::protobuf::RepeatedPtrField<v1::Point>
 std::vector<Hit> FromProto(const v1::SearchResult& result);
 SearchAnswer FromProto(const v1::SearchResponse& response);
 Comparison FromProto(const v1::CompareResponse& response);
+Storage FromProto(const v1::Storage& storage);
 ServerInfo FromProto(const v1::GetInfoResponse& response);
 
 }  // namespace vexact::client

@@ -72,6 +72,20 @@ std::string_view Name(LayoutKind kind) {
   return "";
 }
 
+std::string_view Name(Durability durability) {
+  switch (durability) {
+    case Durability::kNone:
+      return "none";
+    case Durability::kFsync:
+      return "fsync";
+    case Durability::kAsync:
+      return "async";
+    case Durability::kOther:
+      return "other";
+  }
+  return "";
+}
+
 std::string_view Name(Health health) {
   switch (health) {
     case Health::kUnknown:

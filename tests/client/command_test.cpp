@@ -17,6 +17,7 @@
 namespace vexact::testing {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
@@ -87,6 +88,39 @@ TEST_F(CommandTest, CreatesAndShowsCollections) {
                             "deleted":0,"sequence":0})"));
   EXPECT_TRUE(DoJson({"create", "c", "--dim", "2"})["created"]);
   EXPECT_FALSE(DoJson({"create", "c", "--dim", "2"})["created"]);
+}
+
+TEST_F(CommandTest, NamesDamagedCollectionsBesideThoseThatServe) {
+  const std::vector<std::string> args = {"--data-dir", (dir_.path() / "data").string()};
+  {
+    ServerProcess before(args);
+    ASSERT_EQ(Vexact(before.address(), {"create", "docs", "--dim", "4"}).status, 0);
+    ASSERT_EQ(Vexact(before.address(), {"create", "well", "--dim", "1"}).status, 0);
+    const std::string rows = Put("rows.npy", NpyMatrix({0.125f, 77.5f, -3.25f, 1e-3f}, 1, 4));
+    ASSERT_EQ(Vexact(before.address(), {"add", "docs", rows}).status, 0);
+    before.Signal(SIGTERM);  // so that the row goes from the log to its file
+    ASSERT_EQ(before.Wait(), 0);
+  }
+  const float row[] = {0.125f, 77.5f, -3.25f, 1e-3f};
+  const auto place =
+      FindBytes(dir_.path() / "data" / "store", {reinterpret_cast<const char*>(row), sizeof row});
+  ASSERT_TRUE(place);
+  FlipBit(*place);
+
+  const ServerProcess server(args);
+  const Finished list = Vexact(server.address(), {"list"});
+  EXPECT_EQ(list.status, 0);
+  EXPECT_THAT(list.out, MatchesRegex("name  dimension  metric  normalization  rows\n"
+                                     "well          1  cosine  none              0\n"
+                                     "\n"
+                                     "damaged  why it does not serve *\n"
+                                     "docs     .*\"docs\".*vexactd --repair --data-dir .*\n"));
+  const Finished json = Vexact(server.address(), {"list", "--json"});
+  EXPECT_EQ(Json::parse(json.out)["damaged"][0]["name"], "docs");
+  const Finished describe = Vexact(server.address(), {"describe", "docs"});
+  EXPECT_EQ(describe.status, 1);
+  EXPECT_THAT(describe.err, MatchesRegex("error: .*\"docs\".*vexactd --repair .*\n"));
+  EXPECT_EQ(Vexact(server.address(), {"drop", "docs"}).status, 0);
 }
 
 TEST_F(CommandTest, AnEmptyServerSaysHowToBegin) {
@@ -457,6 +491,26 @@ TEST_F(CommandTest, HealthAndInfoTellAboutTheServer) {
   const Json info = DoJson({"info"});
   EXPECT_EQ(info["limits"]["max_k"], 10000);
   EXPECT_THAT(Do({"info"}), StartsWith("vexactd     " + info["version"].get<std::string>()));
+  EXPECT_EQ(info["storage"], Json::parse(R"({"durability":"none"})"));
+  EXPECT_THAT(Do({"info"}), HasSubstr("\nstorage     memory: what is stored is gone when the "
+                                      "server stops\nengine "));
+}
+
+TEST_F(CommandTest, InfoTellsWhatTheDiskHasDone) {
+  const std::string data_dir = (dir_.path() / "data").string();
+  const ServerProcess server({"--data-dir", data_dir, "--durability", "async"});
+  const auto info = [&] { return Vexact(server.address(), {"info"}).out; };
+  EXPECT_THAT(info(), HasSubstr("\nstorage     " + data_dir +
+                                ", async (a power cut may take the last writes); "));
+  EXPECT_THAT(info(), HasSubstr(" in 0 commits and "));
+  ASSERT_EQ(Vexact(server.address(), {"create", "plane", "--dim", "2"}).status, 0);
+  ASSERT_EQ(Vexact(server.address(), {"add", "plane", Plane()}).status, 0);
+  EXPECT_THAT(info(), ContainsRegex("\nwritten     [0-9.]+ [KM]?i?B in 1 commit and [0-9]+ syncs?, "
+                                    "[0-9]+\\.[0-9][0-9] times what was sent\n"));
+  const Json storage = Json::parse(Vexact(server.address(), {"info", "--json"}).out)["storage"];
+  EXPECT_EQ(storage["durability"], "async");
+  EXPECT_EQ(storage["received_bytes"], 4 * (2 * 4 + 8));
+  EXPECT_GT(storage["write_amplification"], 1.0);
 }
 
 TEST_F(CommandTest, NoServerIsItsOwnExitStatusAndSaysWhatToCheck) {

@@ -94,14 +94,14 @@ TEST_F(LibraryTest, EveryCallGivesWhatTheServerKeeps) {
   EXPECT_GT(searched.observed_bytes.value_or(0), 0);
 
   EXPECT_EQ(client_.SetMetric("c", Metric::kInnerProduct)->metric, Metric::kInnerProduct);
-  EXPECT_EQ((*client_.ListCollections())[0].metric, Metric::kInnerProduct);
+  EXPECT_EQ(client_.ListCollections()->collections[0].metric, Metric::kInnerProduct);
 
   const auto deleted = client_.Delete("c", {"x", "y"});
   ASSERT_TRUE(deleted.ok());
   EXPECT_EQ(deleted->deleted, 1u);
   EXPECT_EQ(deleted->missing, 1u);
   EXPECT_EQ(*client_.DeleteCollection("c"), 2u);
-  EXPECT_TRUE(client_.ListCollections()->empty());
+  EXPECT_TRUE(client_.ListCollections()->collections.empty());
 
   const auto info = client_.GetInfo();
   ASSERT_TRUE(info.ok());
@@ -352,14 +352,14 @@ TEST_F(LibraryTest, AClientFindsAServerThatWasRestarted) {
   EXPECT_EQ(server_.Wait(), 0);
   EXPECT_EQ(client_.ListCollections().status().code(), absl::StatusCode::kUnavailable);
   const ServerProcess again({"--listen", server_.address()});
-  absl::StatusOr<std::vector<Collection>> listed = client_.ListCollections();
+  absl::StatusOr<CollectionList> listed = client_.ListCollections();
   for (int i = 0; i < 100 && !listed.ok(); ++i) {
     EXPECT_EQ(listed.status().code(), absl::StatusCode::kUnavailable);
     absl::SleepFor(absl::Milliseconds(100));
     listed = client_.ListCollections();
   }
   ASSERT_TRUE(listed.ok()) << listed.status();
-  EXPECT_TRUE(listed->empty());
+  EXPECT_TRUE(listed->collections.empty());
 }
 
 TEST_F(LibraryTest, AnAbandonedWriterLeavesTheServerWell) {

@@ -49,7 +49,7 @@ class Server:
         # A developer's own settings must not decide the test.
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith("VEXACT_") or name == "VEXACT_FORCE_ISA"}
-        self.process = subprocess.Popen([OPTIONS.vexactd, "--listen", "127.0.0.1:0", *args],
+        self.process = subprocess.Popen([OPTIONS.vexactd, "--listen", "127.0.0.1:0", "--in-memory", *args],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         text=True, env=environment)
         self.address = None

@@ -53,7 +53,11 @@ class ConfigTest : public ::testing::Test {
 
 TEST_F(ConfigTest, HasDefaults) {
   const Config config = Good({});
+  EXPECT_EQ(config.task, Task::kServe);
   EXPECT_EQ(config.listen, "127.0.0.1:7700");
+  EXPECT_EQ(config.data_dir, "vexact-data");
+  EXPECT_FALSE(config.in_memory);
+  EXPECT_EQ(config.durability, Durability::kFsync);
   EXPECT_EQ(config.threads, AvailableProcessors());
   EXPECT_EQ(config.engine, EngineKind::kScan);
   EXPECT_EQ(config.max_message_bytes, 67'108'864);
@@ -64,7 +68,7 @@ TEST_F(ConfigTest, HasDefaults) {
 TEST_F(ConfigTest, ReadsEveryOptionFromEverySource) {
   const std::string file = File(
       "listen = \"[::1]:1\"\nthreads = 3\nengine = \"faiss\"\nmax_message_bytes = 1_048_576\n"
-      "drain_seconds = 0\nlog_level = \"debug\"\n");
+      "drain_seconds = 0\nlog_level = \"debug\"\ndata_dir = \"/d\"\ndurability = \"async\"\n");
   const auto check = [](const Config& config) {
     EXPECT_EQ(config.listen, "[::1]:1");
     EXPECT_EQ(config.threads, 3);
@@ -72,13 +76,17 @@ TEST_F(ConfigTest, ReadsEveryOptionFromEverySource) {
     EXPECT_EQ(config.max_message_bytes, 1'048'576);
     EXPECT_EQ(config.drain_seconds, 0);
     EXPECT_EQ(config.log_level, "debug");
+    EXPECT_EQ(config.data_dir, "/d");
+    EXPECT_EQ(config.durability, Durability::kAsync);
   };
   check(Good({"--config", file}));
   check(Good({"--listen=[::1]:1", "--threads", "3", "--engine", "faiss", "--max-message-bytes",
-              "1048576", "--drain-seconds", "0", "--log-level", "debug"}));
+              "1048576", "--drain-seconds", "0", "--log-level", "debug", "--data-dir", "/d",
+              "--durability=async"}));
   environment_ = {{"VEXACT_LISTEN", "[::1]:1"},  {"VEXACT_THREADS", "3"},
                   {"VEXACT_ENGINE", "faiss"},    {"VEXACT_MAX_MESSAGE_BYTES", "1048576"},
-                  {"VEXACT_DRAIN_SECONDS", "0"}, {"VEXACT_LOG_LEVEL", "debug"}};
+                  {"VEXACT_DRAIN_SECONDS", "0"}, {"VEXACT_LOG_LEVEL", "debug"},
+                  {"VEXACT_DATA_DIR", "/d"},     {"VEXACT_DURABILITY", "async"}};
   check(Good({}));
   environment_ = {{"VEXACT_CONFIG", file}};
   check(Good({}));
@@ -95,6 +103,43 @@ TEST_F(ConfigTest, LaterSourcesWin) {
   EXPECT_EQ(Good({"--threads", "5", "--threads", "6"}).threads, 6);
 }
 
+TEST_F(ConfigTest, MemoryAloneIsASwitchInEverySource) {
+  EXPECT_TRUE(Good({"--in-memory"}).in_memory);
+  EXPECT_TRUE(Good({"--config", File("in_memory = true\n")}).in_memory);
+  environment_ = {{"VEXACT_IN_MEMORY", "true"}};
+  EXPECT_TRUE(Good({}).in_memory);
+  environment_ = {{"VEXACT_IN_MEMORY", "false"}};
+  EXPECT_FALSE(Good({}).in_memory);
+  environment_ = {{"VEXACT_IN_MEMORY", "yes"}};
+  EXPECT_EQ(Refusal({}), "VEXACT_IN_MEMORY: \"yes\" is not true or false");
+  environment_ = {};
+  const std::string path = File("in_memory = \"true\"\n");
+  EXPECT_EQ(Refusal({"--config", path}), path + ":1: in_memory: must be a boolean");
+}
+
+TEST_F(ConfigTest, ADirectoryAndMemoryAloneContradictEachOtherOnlyWithinOneSource) {
+  EXPECT_EQ(Refusal({"--in-memory", "--data-dir", "/d"}),
+            "--in-memory contradicts --data-dir: collections live either in a directory or in "
+            "memory alone");
+  environment_ = {{"VEXACT_IN_MEMORY", "true"}, {"VEXACT_DATA_DIR", "/d"}};
+  EXPECT_THAT(Refusal({}), HasSubstr("VEXACT_IN_MEMORY contradicts VEXACT_DATA_DIR"));
+  const std::string path = File("data_dir = \"/d\"\nin_memory = true\n");
+  EXPECT_THAT(Refusal({"--config", path}),
+              HasSubstr(path + ":2: in_memory contradicts " + path + ":1: data_dir"));
+  // Of two sources the later one is meant.
+  environment_ = {{"VEXACT_DATA_DIR", "/d"}};
+  EXPECT_TRUE(Good({"--in-memory"}).in_memory);
+  environment_ = {{"VEXACT_IN_MEMORY", "true"}};
+  EXPECT_FALSE(Good({"--data-dir", "/d"}).in_memory);
+}
+
+TEST_F(ConfigTest, VerifiesOrRepairsADirectory) {
+  EXPECT_EQ(Good({"--verify", "--data-dir", "/d"}).task, Task::kVerify);
+  EXPECT_EQ(Good({"--repair"}).task, Task::kRepair);
+  EXPECT_EQ(Refusal({"--verify", "--repair"}), "--repair contradicts --verify: choose one of them");
+  EXPECT_THAT(Refusal({"--verify", "--in-memory"}), HasSubstr("--verify wants a data directory"));
+}
+
 TEST_F(ConfigTest, NamesTheSourceTheValueAndTheLimit) {
   EXPECT_EQ(Refusal({"--threads", "0"}), "--threads: \"0\" is not a whole number from 1 to 1024");
   EXPECT_EQ(Refusal({"--threads", "two"}),
@@ -105,6 +150,9 @@ TEST_F(ConfigTest, NamesTheSourceTheValueAndTheLimit) {
             "--drain-seconds: \"-1\" is not a whole number from 0 to 3600");
   EXPECT_THAT(Refusal({"--engine", "fast"}), HasSubstr("--engine: \"fast\" is not an engine"));
   EXPECT_THAT(Refusal({"--log-level", "loud"}), HasSubstr("--log-level: \"loud\" is not a level"));
+  EXPECT_EQ(Refusal({"--durability", "never"}),
+            "--durability: \"never\" is not a durability; there are fsync and async");
+  EXPECT_THAT(Refusal({"--data-dir", ""}), HasSubstr("--data-dir: \"\" is not a directory"));
   for (const char* listen : {"7700", "host", ":7700", "host:", "host:65536", "host:x"}) {
     EXPECT_THAT(Refusal({"--listen", listen}),
                 HasSubstr(std::string("--listen: \"") + listen + "\" is not HOST:PORT"));
@@ -134,7 +182,8 @@ TEST_F(ConfigTest, NamesTheLineOfTheFile) {
 TEST_F(ConfigTest, InformsInsteadOfServing) {
   EXPECT_THAT(Text({"--version"}), MatchesRegex("vexactd [0-9]+\\.[0-9]+\\.[0-9]+\n"));
   const std::string help = Text({"--help"});
-  for (const char* flag : {"--config", "--listen", "--threads", "--engine", "--max-message-bytes",
+  for (const char* flag : {"--data-dir", "--in-memory", "--durability", "--verify", "--repair",
+                           "--config", "--listen", "--threads", "--engine", "--max-message-bytes",
                            "--drain-seconds", "--log-level", "--version", "Examples:"}) {
     EXPECT_THAT(help, HasSubstr(flag));
   }

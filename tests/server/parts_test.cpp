@@ -80,15 +80,35 @@ TEST(RequestThreadsTest, RunsAsManyTasksAtOnceAsItHasThreads) {
   EXPECT_EQ(both.get_future().wait_for(std::chrono::minutes(1)), std::future_status::ready);
 }
 
+TEST(AdmissionTest, TellsThoseWhoComeBeforeItOpensHowFarTheStartIs) {
+  Admission admission;
+  EXPECT_EQ(admission.Enter().status(),
+            absl::UnavailableError("starting: the store is being opened; try again"));
+  admission.SetProgress("3 of 5 rows are loaded");
+  EXPECT_EQ(admission.Enter().status(),
+            absl::UnavailableError("starting: 3 of 5 rows are loaded; try again"));
+  EXPECT_TRUE(admission.Open());
+  EXPECT_TRUE(admission.Enter().ok());
+}
+
+TEST(AdmissionTest, StopsWhileItStarts) {
+  Admission admission;
+  EXPECT_EQ(admission.Close(), 0);
+  admission.SetProgress("3 of 5 rows are loaded");
+  EXPECT_FALSE(admission.Open());
+  EXPECT_EQ(admission.Enter().status(), absl::UnavailableError("the server is stopping"));
+}
+
 TEST(AdmissionTest, CountsThoseInsideAndTurnsAwayOnceClosed) {
   Admission admission;
+  admission.Open();
   absl::StatusOr<Admission::Ticket> first = admission.Enter();
   absl::StatusOr<Admission::Ticket> second = admission.Enter();
   ASSERT_TRUE(first.ok() && second.ok());
   { const Admission::Ticket moved = *std::move(first); }
-  EXPECT_FALSE(admission.closed());
+  EXPECT_TRUE(admission.status().ok());
   EXPECT_EQ(admission.Close(), 1);
-  EXPECT_TRUE(admission.closed());
+  EXPECT_FALSE(admission.status().ok());
   EXPECT_EQ(admission.Enter().status(), absl::UnavailableError("the server is stopping"));
   EXPECT_EQ(admission.AwaitEmpty(absl::ZeroDuration()), 1);
   std::future<uint64_t> empty =

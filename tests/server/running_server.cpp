@@ -1,5 +1,6 @@
 #include "tests/server/running_server.h"
 
+#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 namespace vexact::testing {
@@ -12,6 +13,11 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   // behind.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+std::vector<std::string> With(std::vector<std::string> args, const std::vector<std::string>& more) {
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
 }
 
 // Makes a unary call through `method` of `stub`, into `response` or nowhere.
@@ -29,6 +35,14 @@ grpc::Status Call(Stub& stub,
 RunningServer::RunningServer(const std::vector<std::string>& args)
     : process(args),
       channel(Connect(process.address())),
+      collections(v1::Collections::NewStub(channel)),
+      points(v1::Points::NewStub(channel)),
+      search(v1::Search::NewStub(channel)),
+      server(v1::Server::NewStub(channel)) {}
+
+RunningServer::RunningServer(const std::vector<std::string>& args, const std::string& address)
+    : process(With(args, {"--listen", address}), {}, ServerProcess::kStarted),
+      channel(Connect(address)),
       collections(v1::Collections::NewStub(channel)),
       points(v1::Points::NewStub(channel)),
       search(v1::Search::NewStub(channel)),
@@ -83,11 +97,54 @@ grpc::Status RunningServer::SetMetric(const std::string& name, v1::Metric metric
   return Call(*collections, &v1::Collections::Stub::SetMetric, request, &response);
 }
 
+grpc::Status RunningServer::List(v1::ListCollectionsResponse* response) {
+  return Call(*collections, &v1::Collections::Stub::ListCollections, v1::ListCollectionsRequest(),
+              response);
+}
+
+grpc::Status RunningServer::Describe(const std::string& name, v1::GetCollectionResponse* response) {
+  v1::GetCollectionRequest request;
+  request.set_name(name);
+  return Call(*collections, &v1::Collections::Stub::GetCollection, request, response);
+}
+
+grpc::Status RunningServer::Drop(const std::string& name) {
+  v1::DeleteCollectionRequest request;
+  request.set_name(name);
+  v1::DeleteCollectionResponse* const nowhere = nullptr;
+  return Call(*collections, &v1::Collections::Stub::DeleteCollection, request, nowhere);
+}
+
+grpc::Status RunningServer::Info(v1::GetInfoResponse* response) {
+  return Call(*server, &v1::Server::Stub::GetInfo, v1::GetInfoRequest(), response);
+}
+
+// The messages are written and read as bytes here: the request is empty, the answer is field 1 as a
+// varint.
+int RunningServer::Health() {
+  PatientContext context;
+  context.set_wait_for_ready(true);
+  grpc::CompletionQueue queue;
+  const auto call = grpc::GenericStub(channel).PrepareUnaryCall(
+      &context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(nullptr, 0), &queue);
+  call->StartCall();
+  grpc::ByteBuffer answer;
+  grpc::Status status;
+  call->Finish(&answer, &status, nullptr);
+  void* tag;
+  bool ok;
+  queue.Next(&tag, &ok);
+  EXPECT_THAT(status, IsOk());
+  grpc::Slice bytes;
+  if (!answer.DumpToSingleSlice(&bytes).ok() || bytes.size() != 2 || bytes.begin()[0] != 8) {
+    return -1;
+  }
+  return bytes.begin()[1];
+}
+
 std::string RunningServer::Contents() {
   v1::ListCollectionsResponse listed;
-  EXPECT_THAT(Call(*collections, &v1::Collections::Stub::ListCollections,
-                   v1::ListCollectionsRequest(), &listed),
-              IsOk());
+  EXPECT_THAT(List(&listed), IsOk());
   std::string contents = listed.DebugString();
   for (const v1::Collection& collection : listed.collections()) {
     v1::ScrollPointsRequest request;

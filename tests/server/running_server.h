@@ -38,6 +38,8 @@ struct PatientContext : grpc::ClientContext {
 
 struct RunningServer {
   explicit RunningServer(const std::vector<std::string>& args = {});
+  // One that need not be ready yet; it is to listen on `address`.
+  RunningServer(const std::vector<std::string>& args, const std::string& address);
 
   ServerProcess process;
   std::shared_ptr<grpc::Channel> channel;
@@ -59,6 +61,14 @@ struct RunningServer {
   grpc::Status Scroll(const v1::ScrollPointsRequest& request,
                       v1::ScrollPointsResponse* response = nullptr);
   grpc::Status SetMetric(const std::string& name, v1::Metric metric);
+  grpc::Status List(v1::ListCollectionsResponse* response);
+  grpc::Status Describe(const std::string& name, v1::GetCollectionResponse* response = nullptr);
+  grpc::Status Drop(const std::string& name);
+  grpc::Status Info(v1::GetInfoResponse* response);
+
+  // What grpc.health.v1.Health/Check says of the whole server: 1 is SERVING, 2 is NOT_SERVING.
+  // Waits until the server listens.
+  int Health();
 
   // Everything the server holds, as text: each collection's description and each of its points. Two
   // that are equal mean that nothing has changed.

@@ -1,6 +1,7 @@
 // Where tests find data, and where they may write.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <optional>
 #include <string_view>
@@ -26,5 +27,15 @@ class TempDir {
  private:
   std::filesystem::path path_;
 };
+
+// The first place of these bytes in a file of the folder; absent when there is none.
+struct Place {
+  std::filesystem::path file;
+  size_t offset = 0;
+};
+std::optional<Place> FindBytes(const std::filesystem::path& folder, std::string_view bytes);
+
+// As bad disks do.
+void FlipBit(const Place& place);
 
 }  // namespace vexact::testing

@@ -44,6 +44,7 @@ std::vector<std::string> MergedEnvironment(const Environment& environment) {
     if (text.starts_with("VEXACT_") && !text.starts_with("VEXACT_FORCE_ISA=")) continue;
     merged.emplace_back(text);
   }
+  merged.emplace_back("VEXACT_IN_MEMORY=true");
   for (const auto& [name, value] : environment) {
     std::erase_if(merged, [&](const std::string& entry) { return entry.starts_with(name + "="); });
     merged.push_back(name + "=" + value);
@@ -118,7 +119,8 @@ std::optional<std::string> ReadyAddress(std::string_view log) {
 
 std::string ServerBinary() { return VEXACT_SERVER_BINARY; }
 
-ServerProcess::ServerProcess(const std::vector<std::string>& args, const Environment& environment) {
+ServerProcess::ServerProcess(const std::vector<std::string>& args, const Environment& environment,
+                             Until until) {
   std::vector<std::string> argv = {ServerBinary(), "--listen", "127.0.0.1:0"};
   argv.insert(argv.end(), args.begin(), args.end());
   const Pipe err = MakePipe();
@@ -126,6 +128,7 @@ ServerProcess::ServerProcess(const std::vector<std::string>& args, const Environ
   close(err.write_end);
   reader_ = std::thread(&ServerProcess::ReadLog, this, err.read_end);
 
+  if (until == kStarted) return;
   std::unique_lock lock(mutex_);
   log_changed_.wait_for(lock, kReadyTimeout, [&] {
     const std::optional<std::string> address = ReadyAddress(log_);

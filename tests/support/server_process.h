@@ -19,7 +19,9 @@ namespace vexact::testing {
 std::string ServerBinary();
 
 // Names and values put into a child's environment, over what it inherits. A child inherits no
-// VEXACT_* variable but VEXACT_FORCE_ISA, so that a developer's own settings cannot decide a test.
+// VEXACT_* variable but VEXACT_FORCE_ISA, so that a developer's own settings cannot decide a test;
+// and it gets VEXACT_IN_MEMORY=true, so that a server leaves files only where a test says so, with
+// --data-dir.
 using Environment = std::vector<std::pair<std::string, std::string>>;
 
 // One running vexactd. The destructor ends it: SIGTERM, then SIGKILL after 10 seconds.
@@ -31,11 +33,13 @@ using Environment = std::vector<std::pair<std::string, std::string>>;
 // at a time.
 class ServerProcess {
  public:
+  enum Until { kReady, kStarted };
+
   // Starts `vexactd --listen 127.0.0.1:0` followed by `args` and returns once it is ready. Throws
   // std::runtime_error, with what the server said, when it ends before that or is not ready within
-  // 60 seconds.
+  // 60 seconds. With kStarted it returns at once, and address() is empty.
   explicit ServerProcess(const std::vector<std::string>& args = {},
-                         const Environment& environment = {});
+                         const Environment& environment = {}, Until until = kReady);
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
   ~ServerProcess();

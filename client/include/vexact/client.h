@@ -75,8 +75,7 @@ class Client {
   // NOT_FOUND.
   absl::StatusOr<Description> GetCollection(std::string_view name,
                                             const CallOptions& call = {}) const;
-  // By name.
-  absl::StatusOr<std::vector<Collection>> ListCollections(const CallOptions& call = {}) const;
+  absl::StatusOr<CollectionList> ListCollections(const CallOptions& call = {}) const;
   // Deletes the collection and its rows; gives their number. NOT_FOUND.
   absl::StatusOr<uint64_t> DeleteCollection(std::string_view name,
                                             const CallOptions& call = {}) const;

@@ -111,6 +111,19 @@ struct Creation {
   bool created = false;  // false: it existed already, with these same parameters
 };
 
+// One that does not serve until it is repaired or deleted: every other call about it is refused
+// with DATA_LOSS.
+struct DamagedCollection {
+  std::string name;
+  std::string error;  // what is damaged, and what to do about it
+};
+
+// Both by name.
+struct CollectionList {
+  std::vector<Collection> collections;
+  std::vector<DamagedCollection> damaged;
+};
+
 // Euclidean norms of the live rows; all zero when there are none.
 struct NormStatistics {
   double min = 0, mean = 0, max = 0;
@@ -255,6 +268,29 @@ struct Limits {
   uint64_t max_message_bytes = 0;
 };
 
+// What an acknowledged write has survived.
+enum class Durability {
+  kNone,   // nothing: collections live in the server's memory alone
+  kFsync,  // a power cut: it is on the disk
+  kAsync,  // the end of the server's process; a power cut may take the last writes
+  kOther,  // one that is newer than this library, or a server that tells none
+};
+
+// "none", "fsync", "async", "other".
+std::string_view Name(Durability durability);
+
+// Where the server keeps collections. With kNone nothing else is set.
+struct Storage {
+  Durability durability = Durability::kOther;
+  std::string data_dir = {};
+  uint64_t store_bytes = 0, codes_bytes = 0;  // of files now
+  // Since the server started: handed in by writes, and written by the database for them so far.
+  uint64_t received_bytes = 0, written_bytes = 0;
+  uint64_t commits = 0;  // groups of writes that became durable together
+  uint64_t syncs = 0;    // of the database's log
+  uint64_t compactions_running = 0, compactions_pending_bytes = 0;
+};
+
 struct ServerInfo {
   std::string version;  // major.minor.patch
   std::string isa;      // the instruction set of its kernels
@@ -265,6 +301,7 @@ struct ServerInfo {
   uint64_t collections = 0;
   uint64_t rows = 0;
   MemoryUse memory;
+  Storage storage;
 };
 
 enum class Health { kUnknown, kServing, kNotServing };

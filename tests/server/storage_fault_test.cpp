@@ -1,0 +1,191 @@
+// Disks that are full, and data that is damaged: what serves goes on serving, and what is said.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/server/running_server.h"
+#include "tests/support/files.h"
+
+namespace vexact::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+using ::grpc::StatusCode;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// For what happens by itself after a while; nothing is decided by it.
+constexpr auto kSoon = 60s;
+constexpr auto kPause = 50ms;
+
+std::vector<std::string> In(const fs::path& data_dir) { return {"--data-dir", data_dir.string()}; }
+
+size_t Occurrences(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) ++count;
+  return count;
+}
+
+// ---- a full disk
+
+// A file system of its own, of a few MiB.
+class SmallDisk {
+ public:
+  explicit SmallDisk(const std::string& size) {
+    if (mount("tmpfs", path().c_str(), "tmpfs", 0, ("size=" + size).c_str()) != 0) {
+      error_ = std::string("a small file system cannot be mounted: ") + std::strerror(errno);
+    }
+  }
+  ~SmallDisk() { umount2(path().c_str(), MNT_DETACH); }
+
+  // Why there is none; empty when there is.
+  const std::string& error() const { return error_; }
+  fs::path path() const { return folder_.path(); }
+
+ private:
+  TempDir folder_;
+  std::string error_;
+};
+
+constexpr uint32_t kWide = 1024;
+constexpr uint64_t kBlockRows = 256;  // 1 MiB
+
+v1::UpsertRequest WideBlock(uint64_t number) {
+  std::vector<std::vector<float>> rows(kBlockRows, std::vector<float>(kWide, 1));
+  for (uint64_t i = 0; i < kBlockRows; ++i) rows[i][0] = static_cast<float>(number * 1000 + i);
+  return Block("docs", number * kBlockRows, rows);
+}
+
+TEST(FullDiskTest, WritesAreRefusedSearchesGoOnAndWritesResumeByThemselves) {
+  const SmallDisk disk("80m");
+  if (!disk.error().empty()) GTEST_SKIP() << disk.error();
+  const fs::path data_dir = disk.path() / "data", ballast = disk.path() / "ballast";
+  std::ofstream(ballast, std::ios::binary) << std::string(45 << 20, 'b');
+  std::string contents;
+  {
+    RunningServer server(In(data_dir));
+    server.Create("docs", kWide, v1::METRIC_L2);
+    uint64_t blocks = 0;
+    grpc::Status status;
+    while (blocks < 80 && (status = server.Upsert(WideBlock(blocks))).ok()) ++blocks;
+    ASSERT_THAT(status, IsRefusal(StatusCode::RESOURCE_EXHAUSTED,
+                                  AllOf(HasSubstr("disk"), HasSubstr(data_dir.string()))));
+    ASSERT_GT(blocks, 0u);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_THAT(server.Upsert(WideBlock(blocks)),
+                  IsRefusal(StatusCode::RESOURCE_EXHAUSTED, HasSubstr("disk")));
+    }
+    // Of what was refused nothing is there, and what was acknowledged is found.
+    v1::SearchResponse found;
+    std::vector<float> last(kWide, 1);
+    last[0] = static_cast<float>((blocks - 1) * 1000 + kBlockRows - 1);
+    EXPECT_THAT(server.Search(MakeSearch("docs", 1, {ByVector(last)}), &found), IsOk());
+    EXPECT_EQ(found.rows_compared(), blocks * kBlockRows);
+    EXPECT_EQ(found.results(0).hits(0).id().number(), blocks * kBlockRows - 1);
+    EXPECT_EQ(found.results(0).hits(0).score(), 0);
+    // Once, not for each request.
+    EXPECT_EQ(Occurrences(server.process.log(), "error storage_failing "), 1u)
+        << server.process.log();
+    EXPECT_THAT(server.process.log(), Not(HasSubstr("storage_recovered")));
+
+    fs::remove(ballast);
+    const auto deadline = std::chrono::steady_clock::now() + kSoon;
+    while (!(status = server.Upsert(WideBlock(blocks))).ok()) {
+      ASSERT_THAT(status, IsRefusal(StatusCode::RESOURCE_EXHAUSTED, HasSubstr("disk")));
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << server.process.log();
+      std::this_thread::sleep_for(kPause);
+    }
+    EXPECT_EQ(Occurrences(server.process.log(), "info storage_recovered "), 1u);
+    contents = server.Contents();
+    server.process.Signal(SIGKILL);
+    server.process.Wait();
+  }
+  RunningServer server(In(data_dir));
+  EXPECT_EQ(server.Contents(), contents);
+}
+
+// ---- damage
+
+// Two collections on the disk, one of which has lost a bit of one row.
+class DamageTest : public ::testing::Test {
+ protected:
+  static constexpr float kMark = 0x1.abcdep7f;
+
+  void SetUp() override {
+    {
+      RunningServer server(In(data_dir()));
+      server.Create("docs", 4, v1::METRIC_L2);
+      server.Create("other", 2, v1::METRIC_L2);
+      ASSERT_THAT(server.Upsert(Points("docs", {MakePoint(NumberId(1), Values({1, 2, 3, 4})),
+                                                MakePoint(TextId("hit"), Values(marked())),
+                                                MakePoint(NumberId(3), Values({5, 6, 7, 8}))})),
+                  IsOk());
+      ASSERT_THAT(server.Upsert(Block("other", 1, {{1, 2}, {3, 4}})), IsOk());
+      server.process.Signal(SIGTERM);  // so that rows go from the log to their files
+      ASSERT_EQ(server.process.Wait(), 0);
+    }
+    const std::vector<float> vector = marked();
+    const auto place =
+        FindBytes(data_dir() / "store",
+                  {reinterpret_cast<const char*>(vector.data()), vector.size() * sizeof(float)});
+    ASSERT_TRUE(place) << "the row's vector lies in no file";
+    FlipBit(*place);
+  }
+
+  static std::vector<float> marked() { return {kMark, 2 * kMark, 3 * kMark, 5 * kMark}; }
+  fs::path data_dir() const { return folder_.path() / "data"; }
+  Finished Vexactd(const std::string& task) const {
+    return vexact::testing::Run({ServerBinary(), task, "--data-dir", data_dir().string()});
+  }
+
+ private:
+  const TempDir folder_;
+};
+
+TEST_F(DamageTest, OneCollectionIsRefusedByNameAndTheOthersServe) {
+  RunningServer server(In(data_dir()));
+  EXPECT_THAT(server.process.log(),
+              AllOf(ContainsRegex("error collection_damaged collection=docs error="),
+                    HasSubstr(" collections=1 damaged=1 rows=2 ")));
+  EXPECT_EQ(server.Health(), 1);
+  v1::SearchResponse found;
+  EXPECT_THAT(server.Search(MakeSearch("other", 2, {ByVector({3, 4})}), &found), IsOk());
+  EXPECT_EQ(found.results(0).hits(0).id().number(), 2);
+
+  const auto refusal = IsRefusal(
+      StatusCode::DATA_LOSS, AllOf(HasSubstr("\"docs\""), HasSubstr("vexactd --repair --data-dir " +
+                                                                    data_dir().string())));
+  EXPECT_THAT(server.Search(MakeSearch("docs", 1, {ByVector({1, 2, 3, 4})})), refusal);
+  EXPECT_THAT(server.Upsert(Block("docs", 9, {{1, 2, 3, 4}})), refusal);
+  EXPECT_THAT(server.Describe("docs"), refusal);
+  v1::ListCollectionsResponse list;
+  ASSERT_THAT(server.List(&list), IsOk());
+  ASSERT_EQ(list.collections_size(), 1);
+  EXPECT_EQ(list.collections(0).name(), "other");
+  ASSERT_EQ(list.damaged_size(), 1);
+  EXPECT_EQ(list.damaged(0).name(), "docs");
+  EXPECT_THAT(list.damaged(0).error(), HasSubstr("\"docs\""));
+
+  // It can be given up.
+  EXPECT_THAT(server.Drop("docs"), IsOk());
+  server.Create("docs", 3);
+  EXPECT_THAT(server.Upsert(Block("docs", 1, {{1, 2, 3}})), IsOk());
+}
+
+}  // namespace
+}  // namespace vexact::testing
