@@ -184,7 +184,7 @@ absl::Status Collection::Pass(Write& write) {
 
 // One group at a time: its members wait in the queue, so that the next one does not begin before
 // this one has ended. The mutex keeps compaction and recoding out, which make states as well.
-absl::Status Collection::CarryOut(std::span<Write* const> writes) {
+absl::Status Collection::CarryOut(std::span<Write* const> writes) noexcept {
   std::lock_guard writing(table_.write_mutex);
   try {
     WriteGroup group(table_, care_, stored_);
@@ -385,14 +385,17 @@ bool Collection::IsSaveDue() const {
   return codes_ != nullptr && codes_->IsSaveDue(*table_.state.Take(), care_.record());
 }
 
+absl::Duration Collection::QuietIn() const {
+  return absl::FromUnixNanos(written_at_.load(std::memory_order_relaxed)) + kQuiet - absl::Now();
+}
+
 std::optional<absl::Duration> Collection::MaintainAgainAfter() const {
   if (!IsSaveDue()) return std::nullopt;
-  const absl::Time quiet =
-      absl::FromUnixNanos(written_at_.load(std::memory_order_relaxed)) + kQuiet;
   const int64_t since = unsaved_since_.load(std::memory_order_relaxed);
-  const absl::Time longest =
-      since == 0 ? absl::InfiniteFuture() : absl::FromUnixNanos(since) + kLongestUnsaved;
-  return std::max(absl::ZeroDuration(), std::min(quiet, longest) - absl::Now());
+  const absl::Duration longest = since == 0
+                                     ? absl::InfiniteDuration()
+                                     : absl::FromUnixNanos(since) + kLongestUnsaved - absl::Now();
+  return std::max(absl::ZeroDuration(), std::min(QuietIn(), longest));
 }
 
 absl::Status Collection::SaveCodesWhenQuiet(const std::stop_token& stop) {

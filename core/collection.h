@@ -208,6 +208,10 @@ class Collection {
   // to searches. For the background.
   absl::Status Maintain(const std::stop_token& stop = {}, const MaintenanceReport& report = {});
 
+  // How long from now the collection will be quiet, if nothing is written any more; not above 0
+  // when it is.
+  absl::Duration QuietIn() const;
+
   // How long from now Maintain should be called at the latest, whether or not on_work was; nothing
   // when that is not needed.
   std::optional<absl::Duration> MaintainAgainAfter() const;
@@ -231,7 +235,7 @@ class Collection {
   // Has the write carried out, with others that wait.
   absl::Status Pass(Write& write);
   // The outcome of those that are not refused on their own.
-  absl::Status CarryOut(std::span<Write* const> writes);
+  absl::Status CarryOut(std::span<Write* const> writes) noexcept;
 
   // The snapshot of a search, and the rows of the queries that name one, both of the same moment.
   absl::Status TakeSnapshot(std::span<const Query> queries, Snapshot& snapshot,

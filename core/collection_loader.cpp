@@ -15,9 +15,8 @@
 namespace vexact {
 namespace {
 
-// Rows that one thread reads at a time, and codes at a time.
+// Rows that one thread reads at a time.
 constexpr size_t kReadRows = 16'384;
-constexpr uint32_t kCodeRows = 16 * kGroupRows;
 // Rows between two looks at whether to stop.
 constexpr size_t kRowsPerLook = 256;
 
@@ -227,22 +226,12 @@ void Loader::CheckCodes() {
 }
 
 void Loader::Code() {
-  struct Piece {
-    const Part* part;
-    uint32_t begin, end;
-  };
-  std::vector<Piece> pieces;
+  std::vector<RowTable::RowRange> ranges;
   for (const size_t i : uncoded_) {
-    const Part& part = parts_[i];
-    rebuilt_.rows += part.rows;
-    for (uint32_t begin = 0; begin < part.rows; begin += kCodeRows) {
-      pieces.push_back({&part, begin, std::min(part.rows, begin + kCodeRows)});
-    }
+    rebuilt_.rows += parts_[i].rows;
+    ranges.push_back({&parts_[i], 0, parts_[i].rows});
   }
-  table_.workers.ForEach(pieces.size(), [&](int, size_t i) {
-    const Piece& piece = pieces[i];
-    piece.part->codes->Encode(*piece.part->segment, table_.kernel(), piece.begin, piece.end);
-  });
+  table_.Code(ranges);
 }
 
 absl::Status Loader::Publish() {

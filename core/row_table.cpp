@@ -1,7 +1,9 @@
 #include "core/row_table.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -16,6 +18,10 @@ constexpr uint32_t kMinSegmentRows = 32;
 constexpr uint32_t kMaxSegmentRows = 65'536;
 // A collection's first segment; each further one is as large as all before it, up to the full size.
 constexpr uint32_t kFirstSegmentRows = 1'024;
+
+// Rows that one thread codes at a time: some tenths of a millisecond, many times what it takes to
+// get a second thread to help.
+constexpr uint32_t kCodeRows = 4 * kGroupRows;
 
 // How long one is waited for: the background gets a third of a thread while searches follow one
 // another.
@@ -54,6 +60,36 @@ absl::StatusOr<CollectionState::Part> RowTable::NewPart(std::shared_ptr<const La
 
 const Kernel& RowTable::kernel() const {
   return tuning.scan.kernel != nullptr ? *tuning.scan.kernel : ActiveKernel();
+}
+
+// The pieces begin and end with groups, and each group's codes have their own bytes.
+void RowTable::Code(std::span<const RowRange> ranges,
+                    const std::function<void()>& meanwhile) const {
+  std::vector<RowRange> pieces;
+  for (const auto& [part, begin, end] : ranges) {
+    constexpr auto kGroup = static_cast<uint32_t>(kGroupRows);
+    const uint32_t whole = end / kGroup * kGroup;
+    for (uint32_t at = begin / kGroup * kGroup; at < whole; at += kCodeRows) {
+      pieces.push_back({part, at, std::min(whole, at + kCodeRows)});
+    }
+  }
+  bool called = meanwhile == nullptr;
+  const auto call = [&] {
+    if (!std::exchange(called, true)) meanwhile();
+  };
+  const auto code = [&](const RowRange& piece) {
+    piece.part->codes->Encode(*piece.part->segment, kernel(), piece.begin, piece.end);
+  };
+  if (pieces.size() > 1) {
+    const auto self = std::this_thread::get_id();
+    workers.ForEach(pieces.size(), [&](int, size_t i) {
+      if (std::this_thread::get_id() == self) call();
+      code(pieces[i]);
+    });
+  }
+  // The workers may have left nothing for this thread.
+  call();
+  if (pieces.size() == 1) code(pieces.front());
 }
 
 void RowTable::GiveWay() const {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -38,6 +40,15 @@ struct RowTable {
   absl::StatusOr<CollectionState::Part> NewPart(std::shared_ptr<const Layout> layout,
                                                 uint32_t rows) const;
   const Kernel& kernel() const;
+
+  struct RowRange {
+    const CollectionState::Part* part;
+    uint32_t begin, end;
+  };
+  // Codes the groups that these rows make whole, on all workers. While they do, the calling thread
+  // calls `meanwhile`, if there is one, and then helps. REQUIRES: nobody else codes or reads them.
+  void Code(std::span<const RowRange> ranges,
+            const std::function<void()>& meanwhile = nullptr) const;
 
   // For the background: lets searches go first, for a little while.
   void GiveWay() const;

@@ -4,21 +4,12 @@
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "core/reference_score.h"
 
 namespace vexact {
-namespace {
-
-// Rows that one thread codes at a time: some tenths of a millisecond, many times what it takes to
-// get a second thread to help.
-constexpr uint32_t kCodeRows = 4 * kGroupRows;
-
-}  // namespace
-
 absl::Status ZeroUnderCosine(std::string_view what) {
   return absl::InvalidArgumentError(
       absl::StrFormat("%s is a zero vector, which has no direction under cosine", what));
@@ -190,57 +181,29 @@ std::function<StoreBatch()> WriteGroup::MakeUndo() const {
   };
 }
 
-// The group's rows of whole groups of codes, in pieces.
-std::vector<WriteGroup::Uncoded> WriteGroup::FindUncoded() const {
-  std::vector<Uncoded> uncoded;
-  for (size_t p = before_->parts.empty() ? 0 : before_->parts.size() - 1; p < state_.parts.size();
-       ++p) {
+// The parts of before that have more rows now, and the new ones.
+std::vector<RowTable::RowRange> WriteGroup::NewRows() const {
+  std::vector<RowTable::RowRange> rows;
+  const size_t parts_before = before_->parts.size();
+  for (size_t p = parts_before == 0 ? 0 : parts_before - 1; p < state_.parts.size(); ++p) {
     const CollectionState::Part& part = state_.parts[p];
-    const auto whole = [](uint32_t rows) {
-      return rows / static_cast<uint32_t>(kGroupRows) * static_cast<uint32_t>(kGroupRows);
-    };
-    const uint32_t end = whole(part.rows);
-    uint32_t begin = p < before_->parts.size() ? whole(before_->parts[p].rows) : 0;
-    for (; begin < end; begin += kCodeRows) {
-      uncoded.push_back({&part, begin, std::min(end, begin + kCodeRows)});
-    }
+    rows.push_back({&part, p < parts_before ? before_->parts[p].rows : 0, part.rows});
   }
-  return uncoded;
+  return rows;
 }
 
-// The calling thread commits, which is mostly waiting for the disk, while the workers code; then it
-// helps them. Both only read the rows, which are complete, and each piece of codes has its own
-// bytes.
+// Committing is mostly waiting for the disk. Both only read the rows, which are complete.
 absl::Status WriteGroup::Commit() {
-  std::optional<StoreBatch> batch;
-  std::function<StoreBatch()> undo;
-  if (stored_.store != nullptr) {
-    batch = MakeBatch();
-    undo = MakeUndo();
-  }
   absl::Status status;
-  bool committed = false;
-  // From where nothing may be thrown.
-  const auto commit = [&]() noexcept {
-    if (committed || stored_.store == nullptr) return;
-    committed = true;
-    status = stored_.store->Commit(std::move(*batch), undo);
-  };
-  const std::vector<Uncoded> uncoded = FindUncoded();
-  const auto code = [&](const Uncoded& piece) {
-    const CollectionState::Part& part = *piece.part;
-    part.codes->Encode(*part.segment, table_.kernel(), piece.begin, piece.end);
-  };
-  if (uncoded.size() > 1) {
-    table_.workers.ForEach(uncoded.size(), [&, self = std::this_thread::get_id()](int, size_t i) {
-      if (std::this_thread::get_id() == self) commit();
-      code(uncoded[i]);
-    });
-    commit();
-  } else {
-    commit();
-    if (!uncoded.empty()) code(uncoded.front());
+  if (stored_.store == nullptr) {
+    table_.Code(NewRows());
+    return status;
   }
+  StoreBatch batch = MakeBatch();
+  const std::function<StoreBatch()> undo = MakeUndo();
+  // noexcept: the workers look at what lies on this thread's stack.
+  table_.Code(NewRows(),
+              [&]() noexcept { status = stored_.store->Commit(std::move(batch), undo); });
   return status;
 }
 

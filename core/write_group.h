@@ -95,11 +95,6 @@ class WriteGroup {
     RowLocation previous;  // that it named before; none when it is new
     uint64_t sequence;
   };
-  // Some rows of one part that are to be coded.
-  struct Uncoded {
-    const CollectionState::Part* part;
-    uint32_t begin, end;
-  };
 
   absl::Status Apply(const Write::Upsert& request, Write& write);
   absl::Status Apply(const Write::Delete& request, Write& write);
@@ -115,7 +110,7 @@ class WriteGroup {
   StoreBatch MakeBatch() const;
   std::function<StoreBatch()> MakeUndo() const;
   StoredState Stored(const CollectionState& state, uint64_t next_row) const;
-  std::vector<Uncoded> FindUncoded() const;
+  std::vector<RowTable::RowRange> NewRows() const;
 
   RowTable& table_;
   const LayoutCare& care_;

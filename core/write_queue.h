@@ -1,13 +1,13 @@
 // Lets writers that wait be carried out together.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
 #include <span>
-#include <vector>
 
 namespace vexact {
 
@@ -31,6 +31,7 @@ class QueuedWrite {
 // Bytes of the writes of one group; one write alone may exceed it. Bounds what waits for one commit
 // and what a commit that fails has to take back.
 inline constexpr uint64_t kGroupBytes = uint64_t{16} << 20;
+inline constexpr size_t kGroupWrites = 256;
 
 // Writers queue; the one at the front takes all that wait behind it, within kGroupBytes, and
 // carries them out in the order in which they came, while the next ones gather. So a group is as
@@ -50,9 +51,11 @@ class WriteQueue {
     waiting_.push_back(&write);
     write.wake_.wait(lock, [&] { return write.done_ || waiting_.front() == &write; });
     if (write.done_) return;
-    const std::vector<Write*> group = Group();
+    // Without an allocation: a leader that fails here would leave the others waiting for ever.
+    std::array<Write*, kGroupWrites> taken;
+    const std::span<Write* const> group(taken.data(), Take(taken));
     lock.unlock();
-    carry_out(std::span<Write* const>(group));
+    carry_out(group);
     lock.lock();
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(group.size()));
     for (Write* other : group) {
@@ -72,16 +75,16 @@ class WriteQueue {
  private:
   // The writes at the front that go together. They stay in the queue until they are done, so that
   // nobody else comes to its front.
-  std::vector<Write*> Group() const {
-    std::vector<Write*> group;
+  size_t Take(std::array<Write*, kGroupWrites>& group) const {
+    size_t count = 0;
     uint64_t bytes = 0;
     for (Write* write : waiting_) {
       bytes += write->bytes_;
-      if (!group.empty() && (write->alone_ || bytes > kGroupBytes)) break;
-      group.push_back(write);
+      if (count > 0 && (write->alone_ || bytes > kGroupBytes || count == kGroupWrites)) break;
+      group[count++] = write;
       if (write->alone_) break;
     }
-    return group;
+    return count;
   }
 
   mutable std::mutex mutex_;
