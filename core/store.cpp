@@ -9,82 +9,39 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <mutex>
 #include <shared_mutex>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/store_database.h"
 #include "core/store_directory.h"
+#include "core/store_sweeper.h"
 
 namespace vexact {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// After a failure the database is opened anew at most this often: that reads its log again.
-constexpr Clock::duration kHealEvery = std::chrono::seconds(1);
-
-// Vectors of deleted rows stay in blob files until enough of them have come together: copying what
-// lives then costs at most two bytes for each one that is freed, and at most half of what lives is
-// wasted.
-constexpr double kGarbageShare = 1.0 / 3;
-constexpr uint64_t kGarbageBytes = uint64_t{16} << 20;
-
-struct Garbage {
-  uint64_t bytes = 0, total_bytes = 0;
-};
-
-Garbage CountGarbage(const rocksdb::ColumnFamilyMetaData& rows) {
-  Garbage garbage;
-  for (const rocksdb::BlobMetaData& file : rows.blob_files) {
-    garbage.bytes += file.garbage_blob_bytes;
-    garbage.total_bytes += file.total_blob_bytes;
-  }
-  return garbage;
-}
-
-struct KeyRange {
-  std::string first, last;
-};
-
-// The ranges of the tables of sorted levels, which hold all rows but the newest.
-std::vector<KeyRange> TableRanges(const rocksdb::ColumnFamilyMetaData& rows) {
-  std::vector<KeyRange> ranges;
-  for (const rocksdb::LevelMetaData& level : rows.levels) {
-    if (level.level == 0) continue;
-    for (const rocksdb::SstFileMetaData& table : level.files) {
-      ranges.push_back({table.smallestkey, table.largestkey});
-    }
-  }
-  return ranges;
-}
-
-// Compacts down to the last level, where deleted keys disappear at last.
-rocksdb::CompactRangeOptions CompactionOptions(std::atomic<bool>* canceled) {
-  rocksdb::CompactRangeOptions options;
-  options.exclusive_manual_compaction = false;
-  options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
-  options.canceled = canceled;
-  return options;
-}
-
-// Calls `changed` when there may be more garbage than before.
-class GarbageListener : public rocksdb::EventListener {
+// Calls `compacted` when there may be more garbage than before.
+class Listener : public rocksdb::EventListener {
  public:
-  explicit GarbageListener(std::function<void()> changed) : changed_(std::move(changed)) {}
+  explicit Listener(std::function<void()> compacted) : compacted_(std::move(compacted)) {}
+
   void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo&) override {
-    changed_();
+    compacted_();
+  }
+  // On a full disk RocksDB would go on by itself, without the store's undoing.
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
+                            bool* auto_recovery) override {
+    *auto_recovery = false;
   }
 
  private:
-  const std::function<void()> changed_;
+  const std::function<void()> compacted_;
 };
 
 std::string Describe(CollectionNumber collection, const CollectionEntry& entry) {
@@ -130,17 +87,18 @@ void StoreBatch::PutState(CollectionNumber collection, const StoredState& state)
 // the time may still succeed; they are of other collections, or of other rows, than the failed one.
 struct Store::Impl {
   explicit Impl(StoreOptions opened, DirectoryLock locked)
-      : options(std::move(opened)), lock(std::move(locked)) {
+      : options(std::move(opened)),
+        lock(std::move(locked)),
+        sweeper([this](const auto& use) { return UseForSweeping(use); },
+                options.tuning.memtable_bytes / 2, options.tuning.heal_every) {
     if (options.env == nullptr) options.env = rocksdb::Env::Default();
-    database_options = DatabaseOptions(options.env);
+    database_options = DatabaseOptions(options.env, options.tuning.memtable_bytes);
     statistics = rocksdb::CreateDBStatistics();
     statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
     database_options.statistics = statistics;
-    database_options.listeners.push_back(std::make_shared<GarbageListener>([this] {
-      const std::lock_guard sweep_lock(sweep_mutex);
-      look_for_garbage = true;
-      sweep_wake.notify_one();
-    }));
+    database_options.compaction_filter_factory = sweeper.filter();
+    database_options.listeners.push_back(
+        std::make_shared<Listener>([this] { sweeper.LookForGarbage(); }));
   }
 
   absl::Status Open();
@@ -153,6 +111,7 @@ struct Store::Impl {
   absl::Status Write(rocksdb::WriteBatch& batch, bool sync, const Undo& undo);
   // Runs `use` with the open database.
   absl::Status Use(const std::function<absl::Status(Database&)>& use);
+  bool UseForSweeping(const std::function<bool(Database&)>& use);
   // REQUIRES: `mutex` is held.
   absl::Status Fail(const rocksdb::Status& status, const Undo& undo);
   absl::Status Heal(bool at_once = false);
@@ -168,11 +127,6 @@ struct Store::Impl {
   absl::Status Visit(Family family, CollectionNumber collection, uint64_t begin, uint64_t end,
                      const VisitEntry& visit);
 
-  void Sweep(const std::stop_token& stop);
-  bool RemoveRows(CollectionNumber collection);
-  bool CollectGarbage(const std::stop_token& stop);
-  // Returns early at a stop.
-  void Pause(const std::stop_token& stop, Clock::duration time);
   void Close();
 
   StoreOptions options;
@@ -180,6 +134,8 @@ struct Store::Impl {
   rocksdb::Options database_options;
   std::shared_ptr<rocksdb::Statistics> statistics;
   std::atomic<uint64_t> commits = 0, batch_bytes = 0;
+
+  StoreSweeper sweeper;
 
   std::shared_mutex mutex;
   std::optional<Database> database;  // guarded by mutex; none while it cannot be opened
@@ -193,19 +149,10 @@ struct Store::Impl {
 
   // Background work has met damage. It would meet it again and again, and stop all writing each
   // time: so it rests until the store is repaired.
-  std::atomic<bool> damaged = false;
+  bool damaged = false;
 
   std::mutex create_mutex;
   CollectionNumber next_collection = 1;  // guarded by create_mutex
-
-  std::mutex sweep_mutex;  // guards what follows
-  std::condition_variable_any sweep_wake;
-  std::deque<CollectionNumber> dropped;
-  bool look_for_garbage = true;
-  // Interrupts a compaction of the sweeper: for healing, and at the end.
-  std::atomic<bool> sweep_canceled = false;
-  uint64_t garbage_left = 0;  // by the last collection; of the sweeper alone
-  std::jthread sweeper;
 };
 
 absl::Status Store::Impl::Open() {
@@ -215,7 +162,7 @@ absl::Status Store::Impl::Open() {
   if (absl::Status status = SyncDirectory(options.directory); !status.ok()) return status;
   if (absl::Status status = OpenSchema(); !status.ok()) return status;
   if (absl::Status status = ReadDropped(); !status.ok()) return status;
-  sweeper = std::jthread([this](const std::stop_token& stop) { Sweep(stop); });
+  sweeper.Resume();
   return absl::OkStatus();
 }
 
@@ -234,7 +181,7 @@ absl::Status Store::Impl::OpenSchema() {
                           RepairHint(options.directory)));
     }
     rocksdb::WriteBatch batch;
-    (void)batch.Put(kSchemaKey, Encode(options.schema.version));
+    (void)batch.Put(kSchemaKey, Encode(options.tuning.schema.version));
     (void)batch.Put(kNextCollectionKey, Encode(next_collection));
     rocksdb::WriteOptions write;
     write.sync = true;
@@ -246,19 +193,19 @@ absl::Status Store::Impl::OpenSchema() {
     return absl::DataLossError(absl::StrFormat("data directory %s has no readable schema version%s",
                                                options.directory, RepairHint(options.directory)));
   }
-  if (*version > options.schema.version) {
+  if (*version > options.tuning.schema.version) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "data directory %s is of schema version %d; this program knows versions up to %d: use the "
         "program that wrote it, or a later one",
-        options.directory, *version, options.schema.version));
+        options.directory, *version, options.tuning.schema.version));
   }
   return Migrate(*version);
 }
 
 absl::Status Store::Impl::Migrate(uint32_t version) {
-  for (; version < options.schema.version; ++version) {
+  for (; version < options.tuning.schema.version; ++version) {
     rocksdb::WriteBatch last;
-    const StoreSchema::Migration& migration = options.schema.migrations[version - 1];
+    const StoreSchema::Migration& migration = options.tuning.schema.migrations[version - 1];
     if (absl::Status status = migration(*database, last); !status.ok()) return status;
     (void)last.Put(kSchemaKey, Encode(version + 1));
     rocksdb::WriteOptions write;
@@ -288,7 +235,7 @@ absl::Status Store::Impl::ReadDropped() {
        marks->Next()) {
     rocksdb::Slice number = marks->key();
     number.remove_prefix(kDroppedPrefix.size());
-    if (const auto collection = DecodeNumber(number)) dropped.push_back(*collection);
+    if (const auto collection = DecodeNumber(number)) sweeper.Remove(*collection);
   }
   if (!marks->status().ok()) return ToStatus(marks->status(), options.directory);
 
@@ -324,6 +271,11 @@ absl::Status Store::Impl::Use(const std::function<absl::Status(Database&)>& use)
   }
 }
 
+bool Store::Impl::UseForSweeping(const std::function<bool(Database&)>& use) {
+  const std::shared_lock shared(mutex);
+  return !failed && database && use(*database);
+}
+
 absl::Status Store::Impl::Fail(const rocksdb::Status& status, const Undo& undo) {
   absl::Status error = ToStatus(status, options.directory);
   const std::lock_guard failure_lock(failure_mutex);
@@ -339,14 +291,14 @@ absl::Status Store::Impl::Heal(bool at_once) {
   const auto too_early = [&] {
     const std::lock_guard failure_lock(failure_mutex);
     return !at_once && healed_at != Clock::time_point::min() &&
-           Clock::now() - healed_at < kHealEvery;
+           Clock::now() - healed_at < options.tuning.heal_every;
   };
   const auto why = [&] {
     const std::lock_guard failure_lock(failure_mutex);
     return failure;
   };
   if (too_early()) return why();
-  sweep_canceled = true;
+  sweeper.Rest();
   const std::unique_lock alone(mutex);
   if (!failed) return absl::OkStatus();
   if (too_early()) return why();
@@ -368,9 +320,7 @@ absl::Status Store::Impl::Heal(bool at_once) {
   undos.clear();
   failure = absl::OkStatus();
   failed = false;
-  sweep_canceled = false;
-  const std::lock_guard sweep_lock(sweep_mutex);
-  sweep_wake.notify_one();
+  if (!damaged) sweeper.Resume();
   return absl::OkStatus();
 }
 
@@ -448,9 +398,7 @@ absl::Status Store::Impl::Drop(CollectionNumber collection, const CollectionEntr
     return undo;
   });
   if (!written.ok()) return written;
-  const std::lock_guard sweep_lock(sweep_mutex);
-  dropped.push_back(collection);
-  sweep_wake.notify_one();
+  sweeper.Remove(collection);
   return absl::OkStatus();
 }
 
@@ -484,111 +432,8 @@ absl::Status Store::Impl::Visit(Family family, CollectionNumber collection, uint
   });
 }
 
-// Removes dropped collections and collects garbage, until `stop`.
-void Store::Impl::Sweep(const std::stop_token& stop) {
-  const std::stop_callback cancel(stop, [this] { sweep_canceled = true; });
-  while (true) {
-    std::optional<CollectionNumber> collection;
-    {
-      std::unique_lock sweep_lock(sweep_mutex);
-      const auto work = [&] {
-        return !failed && !damaged && (!dropped.empty() || look_for_garbage);
-      };
-      sweep_wake.wait(sweep_lock, stop, work);
-      if (stop.stop_requested()) return;
-      if (dropped.empty()) {
-        look_for_garbage = false;
-      } else {
-        collection = dropped.front();
-      }
-    }
-    const bool done = collection ? RemoveRows(*collection) : CollectGarbage(stop);
-    {
-      const std::lock_guard sweep_lock(sweep_mutex);
-      if (collection && done) dropped.pop_front();
-      look_for_garbage = look_for_garbage || collection || !done;
-    }
-    if (!done) Pause(stop, kHealEvery);
-  }
-}
-
-void Store::Impl::Pause(const std::stop_token& stop, Clock::duration time) {
-  std::unique_lock sweep_lock(sweep_mutex);
-  sweep_wake.wait_for(sweep_lock, stop, time, [] { return false; });
-}
-
-// Whether all of it is done: a compaction may be interrupted, or fail.
-bool Store::Impl::RemoveRows(CollectionNumber collection) {
-  const std::shared_lock shared(mutex);
-  if (failed) return false;
-  rocksdb::WriteBatch deletion, mark;
-  const std::string begin = CollectionKey(collection), end = CollectionKey(collection + 1);
-  const rocksdb::Slice from = begin, to = end;
-  for (const Family family : {Family::kIds, Family::kRows}) {
-    (void)deletion.DeleteRange(Handle(family), from, to);
-  }
-  (void)mark.Delete(DroppedKey(collection));
-  // Unsynced: the mark outlives a crash, and all this is done again.
-  const auto write = [&](rocksdb::WriteBatch& batch) {
-    const rocksdb::Status status = database->db->Write({}, &batch);
-    if (!status.ok()) (void)Fail(status, nullptr);
-    return status.ok();
-  };
-  if (!write(deletion)) return false;
-  for (const Family family : {Family::kIds, Family::kRows}) {
-    if (!database->db
-             ->CompactRange(CompactionOptions(&sweep_canceled), database->handle(family), &from,
-                            &to)
-             .ok()) {
-      return false;
-    }
-  }
-  return write(mark);
-}
-
-// Copies what lives out of all blob files, table by table, and so lets go of one after another.
-// Whether all of it is done.
-bool Store::Impl::CollectGarbage(const std::stop_token& stop) {
-  rocksdb::ColumnFamilyMetaData rows;
-  const auto read_metadata = [&] {
-    const std::shared_lock shared(mutex);
-    if (failed) return false;
-    database->db->GetColumnFamilyMetaData(database->handle(Family::kRows), &rows);
-    return true;
-  };
-  if (!read_metadata()) return false;
-  const auto [garbage, total] = CountGarbage(rows);
-  const double limit =
-      std::max(kGarbageShare * static_cast<double>(total), static_cast<double>(kGarbageBytes));
-  // What a collection leaves, it would leave again: rows of the newest tables.
-  if (static_cast<double>(garbage - std::min(garbage, garbage_left)) < limit) return true;
-
-  rocksdb::CompactRangeOptions compaction = CompactionOptions(&sweep_canceled);
-  compaction.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
-  compaction.blob_garbage_collection_age_cutoff = 1.0;
-  for (const KeyRange& range : TableRanges(rows)) {
-    const Clock::time_point begin = Clock::now();
-    {
-      const std::shared_lock shared(mutex);
-      const rocksdb::Slice first = range.first, last = range.last;
-      if (failed ||
-          !database->db->CompactRange(compaction, database->handle(Family::kRows), &first, &last)
-               .ok()) {
-        return false;
-      }
-    }
-    // The disk is at this half of the time at most.
-    Pause(stop, Clock::now() - begin);
-    if (stop.stop_requested()) return false;
-  }
-  if (!read_metadata()) return false;
-  garbage_left = CountGarbage(rows).bytes;
-  return true;
-}
-
 void Store::Impl::Close() {
-  sweeper.request_stop();
-  if (sweeper.joinable()) sweeper.join();
+  sweeper.Stop();
   // Undoes what has failed, if that is possible now: else a restart may find it.
   (void)Heal(/*at_once=*/true);
   if (!database || failed) return;

@@ -1,6 +1,7 @@
 // The rows of collections on disk.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -84,13 +85,23 @@ struct StoreSchema {
   std::vector<Migration> migrations;  // [i] leads from version i + 1 to i + 2
 };
 
+// For tests: what is otherwise fixed.
+struct StoreTuning {
+  StoreSchema schema = {};
+  // Rows pass through memory on their way from the log to their files: two pieces of this size, one
+  // that fills while the other is written.
+  uint64_t memtable_bytes = uint64_t{32} << 20;
+  // After a failure the database is opened anew at most this often: that reads its log again.
+  std::chrono::milliseconds heal_every = std::chrono::seconds(1);
+};
+
 struct StoreOptions {
   // Created where it is missing, but not its parents.
   std::string directory;
   Durability durability = Durability::kFsync;
-  // For tests. Where files are; the machine's own when null. Must outlive the store.
+  // For tests: where files are; the machine's own when null. Must outlive the store.
   rocksdb::Env* env = nullptr;
-  StoreSchema schema = {};
+  StoreTuning tuning = {};
 };
 
 // What the store has written since it was opened.

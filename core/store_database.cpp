@@ -4,10 +4,13 @@
 #include <rocksdb/comparator.h>
 #include <rocksdb/env.h>
 #include <rocksdb/table.h>
+#include <rocksdb/wal_filter.h>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <iterator>
+#include <limits>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,9 +23,6 @@ namespace {
 
 constexpr size_t kMiB = size_t{1} << 20;
 
-// Rows pass through memtables on their way from the log to blob files. Two of this size, one that
-// fills while the other is flushed, are all the memory that writing takes.
-constexpr size_t kMemtableBytes = 32 * kMiB;
 // Tables hold keys only: a table of 1 MiB leads to some 30,000 rows, and the collection of garbage
 // in the background works table by table.
 constexpr size_t kTableBytes = 1 * kMiB;
@@ -99,9 +99,61 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const rocksdb::Options& options, Fami
   return result;
 }
 
-absl::Status Damage(const absl::Status& status, const std::string& directory) {
-  if (!absl::IsDataLoss(status)) return status;
-  return absl::DataLossError(absl::StrCat(status.message(), RepairHint(directory)));
+std::vector<rocksdb::ColumnFamilyDescriptor> Families(const rocksdb::Options& options,
+                                                      const std::vector<std::string>& names) {
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  for (const std::string& name : names) {
+    const auto* own = std::find_if(std::begin(kFamilies), std::end(kFamilies),
+                                   [&](Family family) { return Name(family) == name; });
+    families.emplace_back(
+        name, FamilyOptions(options, own == std::end(kFamilies) ? Family::kDefault : *own));
+  }
+  return families;
+}
+
+// Those of a store, and then those that a newer version may have: RocksDB wants all of them named.
+std::vector<std::string> OwnAndOthers(const std::vector<std::string>& stored) {
+  std::vector<std::string> names;
+  for (const Family family : kFamilies) names.push_back(Name(family));
+  for (const std::string& name : stored) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+// Learns where recovery would begin, and keeps it from reading any further.
+class FirstLogFilter : public rocksdb::WalFilter {
+ public:
+  const char* Name() const override { return "FirstLogFilter"; }
+  void ColumnFamilyLogNumberMap(const std::map<uint32_t, uint64_t>& logs,
+                                const std::map<std::string, uint32_t>&) override {
+    for (const auto& [family, log] : logs) first_ = std::min(first_, log);
+  }
+  WalProcessingOption LogRecord(const rocksdb::WriteBatch&, rocksdb::WriteBatch*,
+                                bool*) const override {
+    return WalProcessingOption::kStopReplay;
+  }
+
+  uint64_t first() const { return first_; }
+
+ private:
+  uint64_t first_ = std::numeric_limits<uint64_t>::max();
+};
+
+// Whether recovery will lose nothing that was on the disk (store_log.h).
+absl::Status CheckLogOf(rocksdb::Options options, const std::string& directory,
+                        const std::vector<std::string>& stored) {
+  const std::string path = DatabasePath(directory);
+  FirstLogFilter filter;
+  options.wal_filter = &filter;
+  options.listeners.clear();
+  rocksdb::DB* db = nullptr;
+  Database database;
+  const rocksdb::Status opened = rocksdb::DB::OpenForReadOnly(
+      options, path, Families(options, stored), &database.handles, &db);
+  database.db.reset(db);
+  if (!opened.ok()) return absl::Status(ToStatus(opened, directory));
+  return CheckLog(*options.env, path, filter.first());
 }
 
 }  // namespace
@@ -240,7 +292,7 @@ Database::~Database() {
   (void)db->Close();
 }
 
-rocksdb::Options DatabaseOptions(rocksdb::Env* env) {
+rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t memtable_bytes) {
   rocksdb::Options options;
   options.env = env;
   options.create_missing_column_families = true;
@@ -255,11 +307,18 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env) {
   options.recycle_log_file_num = 0;
   options.track_and_verify_wals_in_manifest = true;
 
-  options.write_buffer_size = kMemtableBytes;
+  // Half of the memory fills while the other is flushed. The limit is one of all families together,
+  // at which RocksDB flushes the one whose memtable is the oldest, and so each in turn: a rarely
+  // written one does not keep old logs alive. RocksDB's own limit for that, of the log's size, is
+  // out of reach: it flushes several families as one job, and if the log's last sync fails then,
+  // a debug assertion, which Debian's build has, ends the process (its WritableFileWriter). For the
+  // same reason nothing that is written stays unsynced under kFsync: a closed log is never synced.
+  options.db_write_buffer_size = memtable_bytes * 8 / 7;  // flushes begin at 7/8 of it
+  options.write_buffer_size = 2 * memtable_bytes;
   options.max_write_buffer_number = 2;
-  options.db_write_buffer_size = 2 * kMemtableBytes;
-  // All families are flushed together: the rarely written ones would else keep old logs alive.
-  options.atomic_flush = true;
+  options.max_total_wal_size = std::numeric_limits<uint64_t>::max();
+  // The store itself does that, together with its undoing (store.cpp).
+  options.max_bgerror_resume_count = 0;
   options.target_file_size_base = kTableBytes;
   // Float32 components of embeddings are noise to a compressor, and what remains are keys.
   options.compression = rocksdb::kNoCompression;
@@ -286,28 +345,22 @@ absl::StatusOr<Database> OpenDatabase(const std::string& directory, const rocksd
   const bool there = options.env->FileExists(path + "/CURRENT").ok();
   options.create_if_missing = mode == DatabaseMode::kCreate && !there;
   options.disable_auto_compactions = mode == DatabaseMode::kNoCompaction;
-  absl::Status sound = there ? CheckLog(*options.env, path) : CheckNoneThere(*options.env, path);
-  if (!sound.ok()) return Damage(sound, directory);
-
-  std::vector<std::string> names;
-  for (const Family family : kFamilies) names.push_back(Name(family));
+  std::vector<std::string> stored;
+  absl::Status sound;
   if (there) {
-    // A newer version may have more, and RocksDB wants all of them named.
-    std::vector<std::string> stored;
+    if (absl::Status trimmed = TrimManifest(*options.env, path); !trimmed.ok()) return trimmed;
     const rocksdb::Status listed = rocksdb::DB::ListColumnFamilies(options, path, &stored);
     if (!listed.ok()) return ToStatus(listed, directory);
-    for (std::string& name : stored) {
-      if (std::find(names.begin(), names.end(), name) == names.end()) {
-        names.push_back(std::move(name));
-      }
-    }
+    sound = CheckLogOf(options, directory, stored);
+  } else {
+    sound = CheckNoneThere(*options.env, path);
   }
-  std::vector<rocksdb::ColumnFamilyDescriptor> families;
-  for (size_t i = 0; i < names.size(); ++i) {
-    const Family family = i < std::size(kFamilies) ? kFamilies[i] : Family::kDefault;
-    families.emplace_back(names[i], FamilyOptions(options, family));
+  if (absl::IsDataLoss(sound)) {
+    return absl::DataLossError(absl::StrCat(sound.message(), RepairHint(directory)));
   }
+  if (!sound.ok()) return sound;
 
+  const auto families = Families(options, OwnAndOthers(stored));
   Database database;
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened =

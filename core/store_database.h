@@ -107,7 +107,7 @@ enum class DatabaseMode {
 };
 
 // The options of a store's database, but for what Database's opening adds.
-rocksdb::Options DatabaseOptions(rocksdb::Env* env);
+rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t memtable_bytes);
 
 // Opens the database of a data directory.
 absl::StatusOr<Database> OpenDatabase(const std::string& directory, const rocksdb::Options& options,

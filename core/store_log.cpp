@@ -3,19 +3,18 @@
 #include <rocksdb/env.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <cstring>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/crc32c.h"
 
 // The format, from RocksDB's db/log_format.h: blocks of 32 KiB, filled with fragments that never
 // cross into the next block; fewer than seven bytes at a block's end are left as zeros. A fragment:
@@ -32,53 +31,6 @@ constexpr size_t kSequenceBytes = 12;
 
 enum FragmentType : uint8_t { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
 
-using Table = std::array<std::array<uint32_t, 256>, 8>;
-
-// CRC-32C (Castagnoli), eight bytes a step.
-constexpr Table MakeTable() {
-  Table table = {};
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    uint32_t crc = byte;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F6'3B78U : 0);
-    table[0][byte] = crc;
-  }
-  for (size_t k = 1; k < 8; ++k) {
-    for (size_t byte = 0; byte < 256; ++byte) {
-      table[k][byte] = (table[k - 1][byte] >> 8) ^ table[0][table[k - 1][byte] & 0xFF];
-    }
-  }
-  return table;
-}
-
-uint32_t Crc32c(std::string_view bytes) {
-  static constexpr Table kTable = MakeTable();
-  uint64_t crc = 0xFFFF'FFFF;
-  size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    uint64_t word;
-    std::memcpy(&word, bytes.data() + i, sizeof(word));
-    word ^= crc;
-    crc = 0;
-    for (size_t k = 0; k < 8; ++k) crc ^= kTable[7 - k][(word >> (8 * k)) & 0xFF];
-  }
-  for (; i < bytes.size(); ++i) {
-    crc = kTable[0][(crc ^ static_cast<uint8_t>(bytes[i])) & 0xFF] ^ (crc >> 8);
-  }
-  return static_cast<uint32_t>(crc) ^ 0xFFFF'FFFF;
-}
-
-uint64_t LittleEndian(std::string_view bytes) {
-  uint64_t value = 0;
-  for (size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[i]);
-  return value;
-}
-
-// RocksDB stores rotated sums, so that a sum of bytes that hold sums is not special.
-uint32_t Unmask(uint32_t masked) {
-  const uint32_t rotated = masked - 0xA282'EAD8U;
-  return rotated >> 17 | rotated << 15;
-}
-
 struct Fragment {
   FragmentType type;
   std::string_view payload;
@@ -88,13 +40,13 @@ struct Fragment {
 std::optional<Fragment> ReadFragment(std::string_view log, size_t offset) {
   const size_t block_end = std::min(log.size(), (offset / kBlockBytes + 1) * kBlockBytes);
   if (offset + kHeaderBytes > block_end) return std::nullopt;
-  const size_t length = LittleEndian(log.substr(offset + 4, 2));
+  const size_t length = ReadLittleEndian(log.substr(offset + 4, 2));
   const auto type = static_cast<uint8_t>(log[offset + 6]);
   if (type < kFull || type > kLast || offset + kHeaderBytes + length > block_end) {
     return std::nullopt;
   }
-  const auto sum = static_cast<uint32_t>(LittleEndian(log.substr(offset, 4)));
-  if (Crc32c(log.substr(offset + 6, length + 1)) != Unmask(sum)) return std::nullopt;
+  const auto sum = static_cast<uint32_t>(ReadLittleEndian(log.substr(offset, 4)));
+  if (Crc32c(log.substr(offset + 6, length + 1)) != UnmaskCrc(sum)) return std::nullopt;
   return Fragment{static_cast<FragmentType>(type), log.substr(offset + kHeaderBytes, length)};
 }
 
@@ -110,7 +62,7 @@ bool LooksTorn(std::string_view log, size_t begin) {
   if (end <= log.size()) {
     const std::string_view header = log.substr(begin, kHeaderBytes);
     if (AllZeros(header)) return true;
-    end += LittleEndian(header.substr(4, 2));
+    end += ReadLittleEndian(header.substr(4, 2));
   }
   // A length that no fragment can have is itself damage, unless part of the header is missing.
   if (end > log.size()) return end <= block_end || log.size() < begin + kHeaderBytes;
@@ -138,14 +90,14 @@ std::optional<size_t> NextRecord(std::string_view log, size_t bad) {
 }
 
 struct LogContents {
-  // Of the changes in whole records; next is one more than the last one's.
+  // Of the log of writes: of the changes in whole records; next is one more than the last one's.
   std::optional<uint64_t> first_sequence, next_sequence;
   std::optional<size_t> bad;  // where whole records end, if not at the file's end
 };
 
 LogContents ReadLog(std::string_view log) {
   LogContents contents;
-  size_t at = 0, record_begin = 0;
+  size_t at = 0;
   std::string start;  // the first bytes of the record that is being read
   bool within = false;
   const auto bad = [&](size_t place) {
@@ -164,20 +116,17 @@ LogContents ReadLog(std::string_view log) {
     const bool begins = fragment->type == kFull || fragment->type == kFirst;
     // RocksDB may leave a first fragment without payload at a block's end and begin anew.
     if (begins == within && !(begins && start.empty())) return bad(at);
-    if (begins) {
-      record_begin = at;
-      start.clear();
-    }
+    if (begins) start.clear();
     if (start.size() < kSequenceBytes) {
       start.append(fragment->payload.substr(0, kSequenceBytes - start.size()));
     }
     within = fragment->type == kFirst || fragment->type == kMiddle;
     at += kHeaderBytes + fragment->payload.size();
     if (within) continue;
-    if (start.size() < kSequenceBytes) return bad(record_begin);
-    const uint64_t sequence = LittleEndian(std::string_view(start).substr(0, 8));
-    const uint64_t changes = LittleEndian(std::string_view(start).substr(8));
-    if (contents.next_sequence && *contents.next_sequence != sequence) return bad(record_begin);
+    if (start.size() < kSequenceBytes) continue;  // of the manifest
+    const uint64_t sequence = ReadLittleEndian(std::string_view(start).substr(0, 8));
+    const uint64_t changes = ReadLittleEndian(std::string_view(start).substr(8));
+    if (changes == 0) continue;  // an opening that did not come to its end leaves such a record
     if (!contents.first_sequence) contents.first_sequence = sequence;
     contents.next_sequence = sequence + changes;
   }
@@ -211,22 +160,41 @@ absl::Status Damaged(std::string_view file, size_t offset, std::string_view what
 
 }  // namespace
 
-absl::Status CheckLog(rocksdb::Env& env, const std::string& database) {
+absl::Status TrimManifest(rocksdb::Env& env, const std::string& database) {
+  std::string name, manifest;
+  rocksdb::Status read = rocksdb::ReadFileToString(&env, database + "/CURRENT", &name);
+  const std::string path = absl::StrCat(database, "/", absl::StripAsciiWhitespace(name));
+  if (read.ok()) read = rocksdb::ReadFileToString(&env, path, &manifest);
+  // What cannot be read, or is damaged, RocksDB reports when it opens the database.
+  if (!read.ok()) return absl::OkStatus();
+  const std::optional<size_t> bad = ReadLog(manifest).bad;
+  if (!bad || *bad == manifest.size() || NextRecord(manifest, *bad) || !LooksTorn(manifest, *bad)) {
+    return absl::OkStatus();
+  }
+  // RocksDB's file systems cannot truncate a file.
+  const std::string trimmed = path + ".dbtmp";  // which RocksDB deletes if a crash leaves it
+  rocksdb::Status written = rocksdb::WriteStringToFile(&env, manifest.substr(0, *bad), trimmed,
+                                                       /*should_sync=*/true);
+  if (written.ok()) written = env.RenameFile(trimmed, path);
+  if (written.ok()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrFormat("cannot write %s: %s", path, written.ToString()));
+}
+
+absl::Status CheckLog(rocksdb::Env& env, const std::string& database, uint64_t first_file) {
   const auto logs = LogFiles(env, database);
   if (!logs.ok()) return logs.status();
   std::optional<uint64_t> next_sequence;
   absl::Status torn;  // what the torn end of an earlier file is if records follow it
   std::string log;
   for (const auto& [number, file] : *logs) {
+    if (number < first_file) continue;
     if (const rocksdb::Status read = rocksdb::ReadFileToString(&env, file, &log); !read.ok()) {
       return absl::UnavailableError(absl::StrFormat("cannot read %s: %s", file, read.ToString()));
     }
     const LogContents contents = ReadLog(log);
     if (contents.first_sequence) {
       // A torn end that an earlier opening has dropped: what came later continues before it.
-      const bool continues = !next_sequence || contents.first_sequence == next_sequence;
-      if (!continues && !torn.ok()) return torn;
-      if (!continues) return Damaged(file, 0, "records before its first one are missing");
+      if (!torn.ok() && contents.first_sequence != next_sequence) return torn;
       torn = absl::OkStatus();
       next_sequence = contents.next_sequence;
     }
@@ -236,7 +204,7 @@ absl::Status CheckLog(rocksdb::Env& env, const std::string& database) {
       return Damaged(file, bad, absl::StrFormat("a whole record follows at byte %d", *next));
     }
     if (bad < log.size() && !LooksTorn(log, bad)) {
-      return Damaged(file, bad, "its last record is all there and fails its checksum");
+      return Damaged(file, bad, "its last bytes are there, but are no whole record");
     }
     torn = Damaged(file, bad, "later files of the log continue after what is missing here");
   }

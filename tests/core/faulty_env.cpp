@@ -1,6 +1,7 @@
 #include "tests/core/faulty_env.h"
 
 #include <rocksdb/file_system.h>
+#include <rocksdb/system_clock.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -73,10 +74,12 @@ class FaultyFiles : public rocksdb::FileSystemWrapper {
 
   void SetJudge(FaultyEnv::Judge judge);
   void Stop();
+  bool stopped();
   void LosePower(std::mt19937_64& random);
   void Restart();
 
  private:
+  // A copy: a link would change with the file. Empty if the file is not there, or no more.
   fs::path Keep(const std::string& path);
 
   testing::TempDir kept_;  // what was deleted or replaced and may come back
@@ -143,6 +146,25 @@ class FaultyDirectory : public rocksdb::FSDirectory {
   FaultyFiles& files_;
 };
 
+// RocksDB waits a second after each failure in the background; nobody waits that long here.
+class ImpatientClock : public rocksdb::SystemClockWrapper {
+ public:
+  ImpatientClock() : SystemClockWrapper(rocksdb::SystemClock::Default()) {}
+  const char* Name() const override { return "ImpatientClock"; }
+  void SleepForMicroseconds(int micros) override {
+    constexpr int kLongest = 1'000;
+    target_->SleepForMicroseconds(std::min(micros, kLongest));
+  }
+};
+
+class ImpatientEnv : public rocksdb::EnvWrapper {
+ public:
+  explicit ImpatientEnv(const std::shared_ptr<rocksdb::FileSystem>& files)
+      : EnvWrapper(rocksdb::NewCompositeEnv(files)) {
+    system_clock_ = std::make_shared<ImpatientClock>();
+  }
+};
+
 void Zero(const std::string& path, Region region) {
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(static_cast<std::streamoff>(region.begin));
@@ -167,8 +189,7 @@ IOStatus FaultyFiles::NewWritableFile(const std::string& path, const FileOptions
                                       IODebugContext* debug) {
   const Verdict verdict = Ask(Operation::kCreate, path);
   if (!verdict.status.ok()) return verdict.status;
-  const bool existed = fs::exists(path);
-  const fs::path before = existed ? Keep(path) : fs::path();
+  const fs::path before = Keep(path);
   IOStatus status = target()->NewWritableFile(path, options, file, debug);
   if (!status.ok()) return status;
   *file = std::make_unique<FaultyFile>(std::move(*file), path, *this);
@@ -207,13 +228,13 @@ IOStatus FaultyFiles::DeleteFile(const std::string& path, const IOOptions& optio
                                  IODebugContext* debug) {
   const Verdict verdict = Ask(Operation::kDelete, path);
   if (!verdict.status.ok()) return verdict.status;
-  const fs::path before = fs::exists(path) ? Keep(path) : fs::path();
+  const fs::path before = Keep(path);
   IOStatus status = target()->DeleteFile(path, options, debug);
   if (!status.ok()) return status;
   const std::lock_guard lock(mutex_);
   files_.erase(path);
   changes_.push_back({fs::path(path).parent_path(), [path, before] {
-                        fs::copy_file(before, path, fs::copy_options::overwrite_existing);
+                        if (!before.empty()) fs::copy_file(before, path);
                       }});
   return status;
 }
@@ -222,7 +243,7 @@ IOStatus FaultyFiles::RenameFile(const std::string& from, const std::string& to,
                                  const IOOptions& options, IODebugContext* debug) {
   const Verdict verdict = Ask(Operation::kRename, to);
   if (!verdict.status.ok()) return verdict.status;
-  const fs::path before = fs::exists(to) ? Keep(to) : fs::path();
+  const fs::path before = Keep(to);
   IOStatus status = target()->RenameFile(from, to, options, debug);
   if (!status.ok()) return status;
   const std::lock_guard lock(mutex_);
@@ -238,7 +259,6 @@ IOStatus FaultyFiles::RenameFile(const std::string& from, const std::string& to,
   return status;
 }
 
-// A copy: a link would change with the file.
 fs::path FaultyFiles::Keep(const std::string& path) {
   uint64_t number;
   {
@@ -246,8 +266,9 @@ fs::path FaultyFiles::Keep(const std::string& path) {
     number = kept_files_++;
   }
   const fs::path kept = kept_.path() / std::to_string(number);
-  fs::copy_file(path, kept);
-  return kept;
+  std::error_code missing;
+  fs::copy_file(path, kept, missing);
+  return missing ? fs::path() : kept;
 }
 
 Verdict FaultyFiles::Ask(Operation operation, const std::string& path, size_t bytes) {
@@ -291,6 +312,11 @@ void FaultyFiles::Stop() {
   stopped_ = true;
 }
 
+bool FaultyFiles::stopped() {
+  const std::lock_guard lock(mutex_);
+  return stopped_;
+}
+
 void FaultyFiles::LosePower(std::mt19937_64& random) {
   const std::lock_guard lock(mutex_);
   std::uniform_int_distribution<int> choose(0, 3);
@@ -321,11 +347,12 @@ void FaultyFiles::Restart() {
 }
 
 FaultyEnv::FaultyEnv()
-    : files_(std::make_shared<FaultyFiles>()), env_(rocksdb::NewCompositeEnv(files_)) {}
+    : files_(std::make_shared<FaultyFiles>()), env_(std::make_unique<ImpatientEnv>(files_)) {}
 FaultyEnv::~FaultyEnv() = default;
 
 void FaultyEnv::SetJudge(Judge judge) { files_->SetJudge(std::move(judge)); }
 void FaultyEnv::Stop() { files_->Stop(); }
+bool FaultyEnv::stopped() const { return files_->stopped(); }
 void FaultyEnv::LosePower(std::mt19937_64& random) { files_->LosePower(random); }
 void FaultyEnv::Restart() { files_->Restart(); }
 

@@ -52,6 +52,7 @@ class FaultyEnv {
 
   // From now on every operation fails, as if the process were dead.
   void Stop();
+  bool stopped() const;
 
   // Takes from the files a choice of what a power cut may take, and works again.
   //

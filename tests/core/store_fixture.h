@@ -62,15 +62,16 @@ inline absl::StatusOr<std::map<CollectionNumber, StoredContents>> ReadAll(const 
   return all;
 }
 
+// Undone, there are no rows of these numbers, and the state is `before`.
 inline absl::Status PutRows(Store& store, CollectionNumber collection, const StoredState& state,
-                            const std::map<uint64_t, Row>& rows) {
+                            const std::map<uint64_t, Row>& rows, const StoredState& before = {}) {
   StoreBatch batch;
   for (const auto& [number, row] : rows) batch.PutRow(collection, number, View(row.id), row.vector);
   batch.PutState(collection, state);
   return store.Commit(std::move(batch), [&] {
     StoreBatch undo;
     for (const auto& [number, row] : rows) undo.DeleteRow(collection, number);
-    undo.PutState(collection, {});
+    undo.PutState(collection, before);
     return undo;
   });
 }

@@ -248,9 +248,9 @@ TEST_F(StoreTest, NoNewStoreIsMadeOverTheRemainsOfAnOldOne) {
 
 TEST_F(StoreTest, AStoreOfANewerVersionIsRefused) {
   const auto step = [](Database&, rocksdb::WriteBatch&) { return absl::OkStatus(); };
-  options_.schema = {.version = 3, .migrations = {step, step}};
+  options_.tuning.schema = {.version = 3, .migrations = {step, step}};
   MustOpen();
-  options_.schema = {};
+  options_.tuning.schema = {};
   EXPECT_THAT(OpenStatus(),
               StatusIs(kPrecondition, HasSubstr("is of schema version 3; this program knows "
                                                 "versions up to 1")));
@@ -262,19 +262,19 @@ TEST_F(StoreTest, AnOlderStoreIsBroughtUpStepByStepEachOnce) {
   ASSERT_THAT(PutRows(*store_, docs, {.next_row = 1}, {{0, {uint64_t{1}, {1}}}}), IsOk());
   std::string steps;
   bool fail = true;
-  options_.schema.version = 3;
-  options_.schema.migrations = {[&](Database&, rocksdb::WriteBatch&) {
-                                  steps += "1";
-                                  return absl::OkStatus();
-                                },
-                                [&](Database&, rocksdb::WriteBatch& last) {
-                                  steps += "2";
-                                  if (std::exchange(fail, false))
-                                    return absl::UnavailableError("not now");
-                                  (void)last.Put(Handle(Family::kIds), RowKey(docs, 0),
-                                                 Encode(IdView(uint64_t{2})));
-                                  return absl::OkStatus();
-                                }};
+  options_.tuning.schema.version = 3;
+  options_.tuning.schema.migrations = {[&](Database&, rocksdb::WriteBatch&) {
+                                         steps += "1";
+                                         return absl::OkStatus();
+                                       },
+                                       [&](Database&, rocksdb::WriteBatch& last) {
+                                         steps += "2";
+                                         if (std::exchange(fail, false))
+                                           return absl::UnavailableError("not now");
+                                         (void)last.Put(Handle(Family::kIds), RowKey(docs, 0),
+                                                        Encode(IdView(uint64_t{2})));
+                                         return absl::OkStatus();
+                                       }};
   EXPECT_THAT(OpenStatus(), StatusIs(absl::StatusCode::kUnavailable, "not now"));
   EXPECT_EQ(steps, "12");
   MustOpen();

@@ -1,0 +1,58 @@
+#include "core/crc32c.h"
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+
+namespace vexact {
+namespace {
+
+using Table = std::array<std::array<uint32_t, 256>, 8>;
+
+// [k][b]: of the byte b and k zeros after it, so that eight bytes are one step.
+constexpr Table MakeTable() {
+  Table table = {};
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    uint32_t crc = byte;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F6'3B78U : 0);
+    table[0][byte] = crc;
+  }
+  for (size_t k = 1; k < 8; ++k) {
+    for (size_t byte = 0; byte < 256; ++byte) {
+      table[k][byte] = (table[k - 1][byte] >> 8) ^ table[0][table[k - 1][byte] & 0xFF];
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
+uint32_t Crc32c(std::string_view bytes) {
+  static constexpr Table kTable = MakeTable();
+  uint64_t crc = 0xFFFF'FFFF;
+  size_t i = 0;
+  for (; i + 8 <= bytes.size(); i += 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes.data() + i, sizeof(word));
+    word ^= crc;
+    crc = 0;
+    for (size_t k = 0; k < 8; ++k) crc ^= kTable[7 - k][(word >> (8 * k)) & 0xFF];
+  }
+  for (; i < bytes.size(); ++i) {
+    crc = kTable[0][(crc ^ static_cast<uint8_t>(bytes[i])) & 0xFF] ^ (crc >> 8);
+  }
+  return static_cast<uint32_t>(crc) ^ 0xFFFF'FFFF;
+}
+
+uint32_t UnmaskCrc(uint32_t masked) {
+  const uint32_t rotated = masked - 0xA282'EAD8U;
+  return rotated >> 17 | rotated << 15;
+}
+
+uint64_t ReadLittleEndian(std::string_view bytes) {
+  uint64_t value = 0;
+  for (size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[i]);
+  return value;
+}
+
+}  // namespace vexact

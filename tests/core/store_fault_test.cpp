@@ -1,0 +1,278 @@
+// The store over files that fail, and over what a power cut leaves of them.
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "absl/strings/str_format.h"
+#include "core/store.h"
+#include "tests/core/faulty_env.h"
+#include "tests/core/store_fixture.h"
+
+namespace vexact {
+namespace {
+
+using Operation = FaultyEnv::Operation;
+using Verdict = FaultyEnv::Verdict;
+using rocksdb::IOStatus;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// Everything in a store, by name: whoever created a collection and got an error has no number.
+using World = std::map<std::string, StoredContents>;
+
+// One change of a store: what it does to it, and to a world.
+struct Change {
+  std::function<absl::Status(Store&)> apply;
+  std::function<void(World&)> record;
+};
+
+class History {
+ public:
+  explicit History(uint64_t seed) : random_(seed) {}
+
+  std::mt19937_64& random() { return random_; }
+  bool Chance(double probability) { return std::bernoulli_distribution(probability)(random_); }
+  uint64_t Below(uint64_t end) {
+    return std::uniform_int_distribution<uint64_t>(0, end - 1)(random_);
+  }
+
+  // A change that can follow on `world`. Row numbers and names are given out once only.
+  Change Next(const World& world, const std::map<std::string, CollectionNumber>& numbers) {
+    if (world.empty() || (world.size() < 4 && Chance(0.05))) return Create();
+    auto chosen = world.begin();
+    std::advance(chosen, Below(world.size()));
+    const CollectionNumber number = numbers.at(chosen->first);
+    if (world.size() > 1 && Chance(0.02)) return Drop(chosen->first, number);
+    return Write(chosen->first, chosen->second, number);
+  }
+
+ private:
+  Change Create() {
+    const std::string name = absl::StrFormat("c%d", next_name_++);
+    const CollectionConfig config{.dimension = static_cast<uint32_t>(1 + Below(40))};
+    return {[=](Store& store) { return store.Create(name, config).status(); },
+            [=](World& world) {
+              world[name] = {name, config, {.metric = config.metric}, {}};
+            }};
+  }
+
+  static Change Drop(const std::string& name, CollectionNumber number) {
+    return {[=](Store& store) { return store.Drop(number); },
+            [=](World& world) { world.erase(name); }};
+  }
+
+  Change Write(const std::string& name, const StoredContents& before, CollectionNumber number) {
+    StoredContents after = before;
+    std::vector<uint64_t> deleted;
+    std::map<uint64_t, Row> added;
+    for (const auto& [row, contents] : before.rows) {
+      if (Chance(0.2)) deleted.push_back(row);
+    }
+    for (uint64_t count = Below(Chance(0.1) ? 300 : 6); count > 0; --count) {
+      Row row{uint64_t{random_()}, {}};
+      for (uint32_t i = 0; i < before.config.dimension; ++i) {
+        row.vector.push_back(Chance(0.2) ? 0 : static_cast<float>(Below(1'000)));
+      }
+      added[next_row_++] = std::move(row);
+    }
+    for (const uint64_t row : deleted) after.rows.erase(row);
+    after.rows.insert(added.begin(), added.end());
+    after.state.sequence += 1;
+    after.state.next_row = next_row_;
+    after.state.metric = static_cast<Metric>(Below(3));
+    return {[=](Store& store) {
+              StoreBatch batch;
+              for (const uint64_t row : deleted) batch.DeleteRow(number, row);
+              for (const auto& [row, contents] : added) {
+                batch.PutRow(number, row, View(contents.id), contents.vector);
+              }
+              batch.PutState(number, after.state);
+              return store.Commit(std::move(batch), [&] {
+                StoreBatch undo;
+                for (const auto& [row, contents] : added) undo.DeleteRow(number, row);
+                for (const uint64_t row : deleted) {
+                  const Row& contents = before.rows.at(row);
+                  undo.PutRow(number, row, View(contents.id), contents.vector);
+                }
+                undo.PutState(number, before.state);
+                return undo;
+              });
+            },
+            [=](World& world) { world[name] = after; }};
+  }
+
+  std::mt19937_64 random_;
+  int next_name_ = 0;
+  uint64_t next_row_ = 0;
+};
+
+// Faults to come: after some operations, a number of them fail, or all.
+class Faults {
+ public:
+  void Plan(History& history, FaultyEnv& env) {
+    auto left = std::make_shared<std::atomic<int64_t>>(history.Below(60));
+    const bool fatal = history.Chance(0.4);
+    const bool full = history.Chance(0.5);
+    const auto failing = static_cast<int64_t>(1 + history.Below(12));
+    const double written = std::uniform_real_distribution<>(0, 1)(history.random());
+    env.SetJudge([=, &env](const FaultyEnv::Call& call) {
+      const int64_t place = (*left)--;
+      if (place > 0 || (!fatal && place <= -failing)) return Verdict();
+      if (full && call.operation != Operation::kAppend && call.operation != Operation::kCreate) {
+        return Verdict();
+      }
+      if (fatal) env.Stop();
+      const auto bytes = static_cast<size_t>(written * static_cast<double>(call.bytes));
+      return Verdict{full ? IOStatus::NoSpace("injected") : IOStatus::IOError("injected"), bytes};
+    });
+  }
+};
+
+class StoreFaultTest : public ::testing::Test {
+ protected:
+  StoreFaultTest() {
+    options_.directory = (folder_.path() / "data").string();
+    options_.env = env_.env();
+    options_.tuning.memtable_bytes = 20'000;
+    options_.tuning.heal_every = std::chrono::milliseconds(0);
+  }
+  ~StoreFaultTest() override {
+    env_.SetJudge(nullptr);
+    store_.reset();
+  }
+
+  World Read() {
+    World world;
+    const auto all = ReadAll(*store_);
+    EXPECT_THAT(all.status(), IsOk());
+    if (!all.ok()) return world;
+    numbers_.clear();
+    for (const auto& [number, contents] : *all) {
+      world[contents.name] = contents;
+      numbers_[contents.name] = number;
+    }
+    return world;
+  }
+
+  void MustOpen() {
+    auto opened = Store::Open(options_);
+    ASSERT_THAT(opened.status(), IsOk());
+    store_ = *std::move(opened);
+  }
+
+  // Ends the store in one way or another and opens it again, perhaps not at the first try.
+  void Reopen(History& history) {
+    const bool crash = history.Chance(0.8);
+    if (crash) env_.Stop();
+    store_.reset();
+    for (bool first = true; !store_; first = false) {
+      if (history.Chance(0.7)) {
+        env_.LosePower(history.random());
+      } else {
+        env_.Restart();
+      }
+      const bool faulty = first && history.Chance(0.3);
+      if (faulty) Faults().Plan(history, env_);
+      auto opened = Store::Open(options_);
+      env_.SetJudge(nullptr);
+      if (opened.ok() && !env_.stopped()) {
+        store_ = *std::move(opened);
+      } else {
+        ASSERT_TRUE(faulty) << opened.status();
+        ASSERT_FALSE(absl::IsDataLoss(opened.status())) << opened.status();
+      }
+    }
+  }
+
+  testing::TempDir folder_;
+  FaultyEnv env_;
+  StoreOptions options_;
+  std::unique_ptr<Store> store_;
+  std::map<std::string, CollectionNumber> numbers_;
+};
+
+// The worlds that can be there when each of the failed changes may have happened or not.
+std::vector<World> Possible(const World& certain, const std::vector<Change>& failed) {
+  std::vector<World> worlds = {certain};
+  for (const Change& change : failed) {
+    const size_t count = worlds.size();
+    for (size_t i = 0; i < count; ++i) {
+      worlds.push_back(worlds[i]);
+      change.record(worlds.back());
+    }
+  }
+  return worlds;
+}
+
+class StoreHistoryTest : public StoreFaultTest, public ::testing::WithParamInterface<uint64_t> {};
+
+TEST_P(StoreHistoryTest, WhatWasAcknowledgedStaysAndWhatFailedIsWholeOrAbsent) {
+  History history(GetParam());
+  World world;
+  std::vector<Change> failed;  // since a change last succeeded
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  for (int step = 0; step < 400; ++step) {
+    SCOPED_TRACE(absl::StrFormat("step %d", step));
+    if (history.Chance(0.05)) Faults().Plan(history, env_);
+    const Change change = history.Next(world, numbers_);
+    const absl::Status status = change.apply(*store_);
+    if (status.ok()) {
+      change.record(world);
+      failed.clear();
+      if (history.Chance(0.1) || world.size() != numbers_.size()) {
+        env_.SetJudge(nullptr);
+        if (!env_.stopped()) {
+          ASSERT_EQ(Read(), world);
+        }
+      }
+    } else {
+      ASSERT_TRUE(absl::IsUnavailable(status) || absl::IsResourceExhausted(status)) << status;
+      failed.push_back(change);
+    }
+    if (failed.size() == 4 || history.Chance(0.04)) {
+      ASSERT_NO_FATAL_FAILURE(Reopen(history));
+      const World found = Read();
+      const std::vector<World> possible = Possible(world, failed);
+      ASSERT_NE(std::find(possible.begin(), possible.end(), found), possible.end())
+          << failed.size() << " failed";
+      world = found;
+      failed.clear();
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, StoreHistoryTest, ::testing::Range(uint64_t{0}, uint64_t{4}));
+
+TEST_F(StoreFaultTest, AFullDiskRefusesWritesAndWritingResumesByItself) {
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  const auto docs = store_->Create("docs", {.dimension = 1});
+  ASSERT_THAT(docs.status(), IsOk());
+  const StoredState first{.sequence = 1, .next_row = 1}, second{.sequence = 2, .next_row = 5};
+  ASSERT_THAT(PutRows(*store_, *docs, first, {{0, {uint64_t{1}, {1}}}}), IsOk());
+  World world = Read();
+  env_.SetJudge([](const FaultyEnv::Call& call) {
+    return call.operation == Operation::kAppend ? Verdict{IOStatus::NoSpace("injected"), 3}
+                                                : Verdict();
+  });
+  for (uint64_t row = 1; row < 4; ++row) {
+    EXPECT_THAT(
+        PutRows(*store_, *docs, {.next_row = row + 1}, {{row, {row, {1}}}}, first),
+        StatusIs(absl::StatusCode::kResourceExhausted,
+                 AllOf(HasSubstr("the disk of data directory " + options_.directory + " is full; "),
+                       HasSubstr(" bytes are free on its disk"))));
+  }
+  env_.SetJudge(nullptr);
+  EXPECT_EQ(Read(), world);
+  ASSERT_THAT(PutRows(*store_, *docs, second, {{4, {uint64_t{4}, {4}}}}, first), IsOk());
+  world["docs"].rows[4] = {uint64_t{4}, {4}};
+  world["docs"].state = second;
+  EXPECT_EQ(Read(), world);
+}
+
+}  // namespace
+}  // namespace vexact
