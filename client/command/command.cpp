@@ -40,7 +40,11 @@ void AddGlobals(Program& program, const std::string& version) {
 
 // CLI11's own messages, in the style of the others.
 int UsageError(const CLI::App& app, const CLI::ParseError& error) {
+  std::string path;
   const std::vector<CLI::App*> chosen = app.get_subcommands();
+  for (std::vector<CLI::App*> at = chosen; !at.empty(); at = at[0]->get_subcommands()) {
+    path += at[0]->get_name() + " ";
+  }
   const std::vector<std::string> rest = app.remaining();
   if (!chosen.empty()) {
     BadInput(error.what());
@@ -51,7 +55,7 @@ int UsageError(const CLI::App& app, const CLI::ParseError& error) {
   } else {
     BadInput(rest.empty() ? error.what() : "there is no option " + Printable(rest[0]));
   }
-  std::cerr << "See: vexact " << (chosen.empty() ? "" : chosen[0]->get_name() + " ") << "--help\n";
+  std::cerr << "See: vexact " << path << "--help\n";
   return kBadUsage;
 }
 
@@ -75,6 +79,7 @@ int RunProgram(int argc, const char* const* argv, const std::string& version) {
   AddPointCommands(program);
   AddSearchCommand(program);
   AddCompareCommand(program);
+  AddSnapshotCommands(program);
   AddServerCommands(program);
   try {
     app.parse(argc, argv);

@@ -40,17 +40,23 @@ struct Program {
   std::function<int()> run;  // the command that was chosen; gives the exit status
 };
 
-// Adds a command. `options` is shared with what `run` captures.
+// Adds a command under `parent`. `options` is shared with what `run` captures.
 template <typename Options>
-CLI::App* AddCommand(Program& program, const char* name, const char* description,
+CLI::App* AddCommand(Program& program, CLI::App& parent, const char* name, const char* description,
                      const char* examples, const std::shared_ptr<Options>& options,
                      int (*run)(const Globals&, const Options&)) {
-  CLI::App* command = program.app.add_subcommand(name, description);
+  CLI::App* command = parent.add_subcommand(name, description);
   command->footer(std::string("Examples:\n") + examples);
   command->callback([&program, options, run] {
     program.run = [&program, options, run] { return run(program.globals, *options); };
   });
   return command;
+}
+template <typename Options>
+CLI::App* AddCommand(Program& program, const char* name, const char* description,
+                     const char* examples, const std::shared_ptr<Options>& options,
+                     int (*run)(const Globals&, const Options&)) {
+  return AddCommand(program, program.app, name, description, examples, options, run);
 }
 
 // Each adds the commands of one file.
@@ -59,6 +65,7 @@ void AddAddCommand(Program& program);          // add
 void AddPointCommands(Program& program);       // get, delete, count
 void AddSearchCommand(Program& program);       // search
 void AddCompareCommand(Program& program);      // compare
+void AddSnapshotCommands(Program& program);    // snapshot ..., restore
 void AddServerCommands(Program& program);      // health, info, completion
 
 // Reads the arguments and runs the command: the whole program.

@@ -37,7 +37,7 @@ _vexact() {
   done
   local words=""
   case $prev in
-@VALUES@    --ids|--from) compopt -o default; COMPREPLY=(); return ;;
+@VALUES@    --ids|--from|-o|--output) compopt -o default; COMPREPLY=(); return ;;
     --collection) words=$(_vexact_collections) ;;
     @TAKE_VALUE@) COMPREPLY=(); return ;;
     *)
@@ -48,7 +48,7 @@ _vexact() {
         case $command:$word in
           :0) words="@COMMANDS@" ;;
           @NAMED@) words=$(_vexact_collections) ;;
-          add:1) compopt -o default; COMPREPLY=(); return ;;
+          add:1|restore:1) compopt -o default; COMPREPLY=(); return ;;
 @ARGUMENTS@        esac
       fi ;;
   esac
@@ -93,7 +93,9 @@ std::string AllNames(const CLI::App& app) {
   return absl::StrJoin(names, " ");
 }
 
-// What the script needs to know of all commands.
+// What the script needs to know of all commands. Of a command that has commands of its own, the
+// first word is one of those; what follows it is a collection in all of them but one, and its
+// options are those of all together.
 struct Facts {
   std::set<std::string> take_value;            // options that are followed by one
   std::map<std::string, std::string> choices;  // and of these, those with a fixed set
@@ -117,8 +119,15 @@ struct Facts {
           absl::StrAppend(&arguments, "          ", at, ") words=\"bash\" ;;\n");
         }
       }
-      for (const std::string& name : names) {
-        if (option->get_items_expected_max() == 0) continue;  // a flag
+    }
+    AddOptions(app);
+  }
+
+  void AddOptions(const CLI::App& app) {
+    for (const CLI::Option* option : Options(app)) {
+      if (option->get_items_expected_max() == 0) continue;  // a flag
+      const std::string values = Choices(*option);
+      for (const std::string& name : Names(*option)) {
         take_value.insert(name);
         if (!values.empty()) choices[name] = values;
       }
@@ -134,10 +143,23 @@ std::string BashCompletion(const CLI::App& app) {
   const std::string globals = AllNames(app);
   facts.Add(app);
   for (const CLI::App* command : Commands(app)) {
-    commands.push_back(command->get_name());
+    const std::string name = command->get_name();
+    commands.push_back(name);
     facts.Add(*command);
-    absl::StrAppend(&facts.options, "          ", command->get_name(), ") words=\"",
-                    AllNames(*command), " ", globals, "\" ;;\n");
+    std::string options = AllNames(*command);
+    std::vector<std::string> own;
+    for (const CLI::App* sub : Commands(*command)) {
+      own.push_back(sub->get_name());
+      facts.AddOptions(*sub);
+      absl::StrAppend(&options, " ", AllNames(*sub));
+    }
+    if (!own.empty()) {
+      absl::StrAppend(&facts.arguments, "          ", name, ":0) words=\"", absl::StrJoin(own, " "),
+                      "\" ;;\n");
+      facts.named.push_back(name + ":1");
+    }
+    absl::StrAppend(&facts.options, "          ", name, ") words=\"", options, " ", globals,
+                    "\" ;;\n");
   }
   absl::StrAppend(&facts.options, "          *) words=\"", globals, "\" ;;\n");
   std::string values;

@@ -70,6 +70,28 @@ std::string RenderProgress(const ProgressState& state, size_t columns) {
   return Cut(line, columns);
 }
 
+std::string RenderProgress(const TransferState& state, size_t columns) {
+  std::string line = state.name;
+  if (state.total) {
+    const double part = *state.total == 0
+                            ? 1
+                            : static_cast<double>(state.bytes) / static_cast<double>(*state.total);
+    absl::StrAppend(&line, " ", Bar(part), "  ", Bytes(state.bytes), " / ", Bytes(*state.total));
+  } else {
+    absl::StrAppend(&line, "  ", Bytes(state.bytes));
+  }
+  const double seconds = absl::ToDoubleSeconds(state.elapsed);
+  if (state.bytes > 0 && seconds > 0) {
+    const double rate = static_cast<double>(state.bytes) / seconds;
+    absl::StrAppend(&line, absl::StrFormat("   %.0f MiB/s", rate / (1 << 20)));
+    if (state.total && *state.total >= state.bytes) {
+      const auto left = static_cast<double>(*state.total - state.bytes) / rate;
+      absl::StrAppend(&line, "   ", Clock(absl::Seconds(left)), " left");
+    }
+  }
+  return Cut(line, columns);
+}
+
 Progress::Progress() : terminal_(isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() { Clear(); }
@@ -78,12 +100,16 @@ void Progress::Clear() {
   if (std::exchange(shown_, false)) std::cerr << "\r\x1b[K" << std::flush;
 }
 
-void Progress::Show(const ProgressState& state) {
+template <typename State>
+void Progress::Draw(const State& state) {
   if (!terminal_ || absl::Now() < next_) return;
   next_ = absl::Now() + kInterval;
   shown_ = true;
   // One column stays free: a full line would wrap on some terminals.
   std::cerr << '\r' << RenderProgress(state, TerminalColumns() - 1) << "\x1b[K" << std::flush;
 }
+
+template void Progress::Draw(const ProgressState&);
+template void Progress::Draw(const TransferState&);
 
 }  // namespace vexact::client

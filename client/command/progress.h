@@ -17,9 +17,18 @@ struct ProgressState {
   absl::Duration elapsed = absl::ZeroDuration();
 };
 
+// A file that comes or goes.
+struct TransferState {
+  std::string name = {};
+  uint64_t bytes = 0;                  // done
+  std::optional<uint64_t> total = {};  // bytes, where it is known
+  absl::Duration elapsed = absl::ZeroDuration();
+};
+
 // One line of at most `columns` characters, without a line feed. Without a total there is no bar
 // and no time left.
 std::string RenderProgress(const ProgressState& state, size_t columns);
+std::string RenderProgress(const TransferState& state, size_t columns);
 
 // Shows the line on stderr when that is a terminal, at most ten times a second; otherwise does
 // nothing.
@@ -30,11 +39,15 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void Show(const ProgressState& state);
+  void Show(const ProgressState& state) { Draw(state); }
+  void Show(const TransferState& state) { Draw(state); }
   // Takes the line away; the destructor does too.
   void Clear();
 
  private:
+  template <typename State>
+  void Draw(const State& state);
+
   const bool terminal_;
   bool shown_ = false;
   absl::Time next_ = absl::InfinitePast();

@@ -2,26 +2,13 @@
 
 #include <utility>
 
+#include "client/library/call.h"
 #include "client/library/connection.h"
 #include "client/library/convert.h"
 #include "client/library/stream.h"
 
 namespace vexact::client {
 namespace {
-
-// Makes one unary call by a method of a service's stub.
-template <typename Service, typename Request, typename Response>
-absl::StatusOr<Response> Call(Connection& connection, const CallOptions& call,
-                              const Request& request,
-                              grpc::Status (Service::Stub::*method)(grpc::ClientContext*,
-                                                                    const Request&, Response*)) {
-  grpc::ClientContext context;
-  SetDeadline(DeadlineAfter(call.timeout), &context);
-  Response response;
-  const grpc::Status status = (connection.stub<Service>().*method)(&context, request, &response);
-  if (!status.ok()) return connection.ToAbsl(status);
-  return response;
-}
 
 template <typename Request>
 Request Named(std::string_view name) {

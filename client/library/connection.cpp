@@ -52,7 +52,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
 Connection::Connection(std::string address)
     : address_(std::move(address)),
       channel_(MakeChannel(address_)),
-      stubs_(channel_, channel_, channel_, channel_, channel_) {}
+      stubs_(channel_, channel_, channel_, channel_, channel_, channel_) {}
 
 absl::Status Connection::ToAbsl(const grpc::Status& status) const {
   if (status.ok()) return absl::OkStatus();

@@ -15,6 +15,7 @@
 #include "vexact/v1/points.grpc.pb.h"
 #include "vexact/v1/search.grpc.pb.h"
 #include "vexact/v1/server.grpc.pb.h"
+#include "vexact/v1/snapshots.grpc.pb.h"
 
 namespace vexact::client {
 
@@ -38,7 +39,7 @@ class Connection {
   std::string address_;
   std::shared_ptr<grpc::Channel> channel_;
   std::tuple<v1::Collections::Stub, v1::Points::Stub, v1::Search::Stub, v1::Server::Stub,
-             grpc::health::v1::Health::Stub>
+             v1::Snapshots::Stub, grpc::health::v1::Health::Stub>
       stubs_;
 };
 

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "vexact/bulk_writer.h"
+#include "vexact/snapshots.h"
 #include "vexact/types.h"
 
 namespace vexact::client {
@@ -125,6 +126,33 @@ class Client {
   absl::StatusOr<Comparison> Compare(const Query& a, const Query& b,
                                      std::string_view collection = {},
                                      const CallOptions& call = {}) const;
+
+  // Keeps the collection of this moment in a file of the server. Without a name it gets one of the
+  // time and the sequence number. NOT_FOUND: the collection. INVALID_ARGUMENT: a bad name.
+  // ALREADY_EXISTS: it has a snapshot of this name. FAILED_PRECONDITION, here and for the calls
+  // below that concern files of the server: it keeps collections in memory alone.
+  absl::StatusOr<Snapshot> CreateSnapshot(std::string_view collection, std::string_view name = {},
+                                          const CallOptions& call = {}) const;
+  // Of one collection, or of all: by collection, then oldest first.
+  absl::StatusOr<std::vector<Snapshot>> ListSnapshots(std::string_view collection = {},
+                                                      const CallOptions& call = {}) const;
+  // Gives the bytes that this frees. NOT_FOUND.
+  absl::StatusOr<uint64_t> DeleteSnapshot(std::string_view collection, std::string_view name,
+                                          const CallOptions& call = {}) const;
+  // Hands a snapshot file to `take`, piece by piece. NOT_FOUND. OUT_OF_RANGE: an offset beyond the
+  // file's end.
+  absl::StatusOr<Downloaded> DownloadSnapshot(std::string_view collection, const TakeBytes& take,
+                                              const DownloadOptions& options = {},
+                                              const CallOptions& call = {}) const;
+  // Makes a new collection of the bytes of a snapshot file. ALREADY_EXISTS: the collection.
+  // INVALID_ARGUMENT: its name, or bytes that are no whole and unaltered snapshot.
+  absl::StatusOr<Restored> RestoreSnapshot(std::string_view collection, const GiveBytes& give,
+                                           const CallOptions& call = {}) const;
+  // The same of a snapshot that the server keeps. NOT_FOUND. DATA_LOSS: it is damaged.
+  absl::StatusOr<Restored> RestoreStoredSnapshot(std::string_view collection,
+                                                 std::string_view snapshot_collection,
+                                                 std::string_view snapshot,
+                                                 const CallOptions& call = {}) const;
 
   absl::StatusOr<ServerInfo> GetInfo(const CallOptions& call = {}) const;
   // The standard gRPC health check of the whole server.
