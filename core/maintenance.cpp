@@ -29,12 +29,12 @@ Maintenance::~Maintenance() = default;
 
 void Maintenance::Add(const std::weak_ptr<Collection>& collection) {
   std::lock_guard lock(mutex_);
-  if (Turn* turn = Find(collection)) {
-    if (turn->waited.count() > 0) return;
-    turn->at = std::min(turn->at, Clock::now());
-  } else {
-    turns_.push_back({collection, Clock::now()});
-  }
+  const Clock::time_point now = Clock::now();
+  Turn* turn = Find(collection);
+  if (turn == nullptr) turn = &turns_.emplace_back(Turn{.collection = collection, .at = now});
+  if (turn->waited.count() > 0 || turn->asked) return;
+  turn->asked = now;
+  turn->at = std::min(turn->at, now);
   wake_.notify_one();
 }
 
@@ -49,6 +49,7 @@ void Maintenance::Run(const std::stop_token& stop) {
   while (std::optional<Turn> turn = Next(stop)) {
     const std::shared_ptr<Collection> collection = turn->collection.lock();
     if (collection == nullptr) continue;
+    if (Postpone(*turn, *collection)) continue;
     const absl::Status status = Maintain(*collection, stop, report_);
     if (stop.stop_requested()) return;
     if (!status.ok() && report_) {
@@ -56,6 +57,24 @@ void Maintenance::Run(const std::stop_token& stop) {
     }
     Plan(*std::move(turn), *collection, status);
   }
+}
+
+bool Maintenance::Postpone(const Turn& turn, const Collection& collection) {
+  using std::chrono::milliseconds;
+  if (!turn.asked) return false;
+  const Clock::time_point now = Clock::now();
+  const auto quiet = now + milliseconds(absl::ToInt64Milliseconds(collection.QuietIn()));
+  const Clock::time_point at = std::min(quiet, *turn.asked + tuning_.longest_wait);
+  if (at <= now) return false;
+  std::lock_guard lock(mutex_);
+  Turn later = turn;
+  later.at = at;
+  if (Turn* const added = Find(turn.collection)) {
+    *added = later;
+  } else {
+    turns_.push_back(later);
+  }
+  return true;
 }
 
 std::optional<Maintenance::Turn> Maintenance::Next(const std::stop_token& stop) {
@@ -97,6 +116,7 @@ void Maintenance::Plan(Turn turn, const Collection& collection, const absl::Stat
   }
   if (!at) return;
   turn.at = *at;
+  turn.asked.reset();
   std::lock_guard lock(mutex_);
   Turn* const added = Find(turn.collection);  // meanwhile
   if (added == nullptr) {

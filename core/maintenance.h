@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -12,10 +13,14 @@
 
 namespace vexact {
 
-// For tests: how long a collection that could not be maintained waits for its next turn, at first;
-// twice as long after each further failure, up to a hundred times.
+// For tests.
 struct MaintenanceTuning {
+  // How long a collection that could not be maintained waits for its next turn, at first; twice as
+  // long after each further failure, up to a hundred times.
   std::chrono::milliseconds retry{1'000};
+  // How long one that is written to all the time waits at most. Loading many rows would otherwise
+  // share the machine with training on the first of them, and with coding them again and again.
+  std::chrono::milliseconds longest_wait{10'000};
 };
 
 // Thread safety: Add may be called from any thread. The destructor waits until the maintenance that
@@ -28,8 +33,8 @@ class Maintenance {
   Maintenance(const Maintenance&) = delete;
   Maintenance& operator=(const Maintenance&) = delete;
 
-  // Has Collection::Maintain called soon; once, however often it is added before its turn. One that
-  // could not be maintained waits its time all the same.
+  // Has Collection::Maintain called once the collection is quiet; once, however often it is added
+  // before its turn. One that could not be maintained waits its time all the same.
   void Add(const std::weak_ptr<Collection>& collection);
 
  private:
@@ -37,10 +42,13 @@ class Maintenance {
   struct Turn {
     std::weak_ptr<Collection> collection;
     Clock::time_point at;
+    std::optional<Clock::time_point> asked = std::nullopt;  // when it was added, if it was
     std::chrono::milliseconds waited{0};  // since the last failure; none when all went well
   };
 
   void Run(const std::stop_token& stop);
+  // Puts the turn off while the collection is written to, for a while; false when it is due.
+  bool Postpone(const Turn& turn, const Collection& collection);
   // Waits for the next turn and takes it off the list; none when it is to stop.
   std::optional<Turn> Next(const std::stop_token& stop);
   // REQUIRES: mutex_ is held.
