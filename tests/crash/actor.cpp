@@ -26,6 +26,20 @@ absl::StatusOr<uint64_t> SequenceOf(const absl::StatusOr<T>& answer) {
   return answer->sequence;
 }
 
+// Of what is no write to a collection.
+template <typename T>
+absl::StatusOr<uint64_t> Sequenceless(const absl::StatusOr<T>& answer) {
+  if (!answer.ok()) return answer.status();
+  return 0;
+}
+
+// There may be none.
+absl::StatusOr<uint64_t> DropRestored(const client::Client& client) {
+  const auto dropped = client.DeleteCollection(kRestored, {.timeout = kPatience});
+  if (absl::IsNotFound(dropped.status())) return 0;
+  return Sequenceless(dropped);
+}
+
 }  // namespace
 
 Session::Session(const WriteOptions& options_given)
@@ -104,6 +118,8 @@ bool Actor::RepeatLast() {
   return Carry(last.operation);
 }
 
+std::vector<Operation> Actor::Saved() const { return SavedFor(history_, Certainty::kCertain); }
+
 void Actor::Claim(Operation operation) {
   Begin(operation);
   log_.Done(operation.number, 0);
@@ -134,11 +150,13 @@ bool Actor::SendStranger(uint32_t collection) {
 void Actor::Begin(Operation& operation) {
   operation.number = next_++;
   if (operation.version == 0) operation.version = operation.number;
+  history_.entries.push_back({.operation = operation});
   log_.Begin(operation);
 }
 
 void Actor::Done(const Operation& operation, uint64_t sequence) {
   log_.Done(operation.number, sequence);
+  history_.entries[operation.number - 1].outcome = Outcome::kDone;
   shadow_.Apply(operation);
   refusals_ = 0;
 }
@@ -183,6 +201,17 @@ absl::StatusOr<uint64_t> Actor::Send(const Operation& operation) {
       if (!created.ok()) return created.status();
       return created->collection.sequence;
     }
+    case Operation::kSave:
+      return Sequenceless(
+          session_.client.CreateSnapshot(spec.name, operation.SnapshotName(), call));
+    case Operation::kForget:
+      return Sequenceless(
+          session_.client.DeleteSnapshot(spec.name, operation.SnapshotName(), call));
+    case Operation::kRestore:
+      return Sequenceless(session_.client.RestoreStoredSnapshot(kRestored, spec.name,
+                                                                operation.SnapshotName(), call));
+    case Operation::kDropRestored:
+      return DropRestored(session_.client);
     case Operation::kDrop: {
       const auto rows = session_.client.DeleteCollection(spec.name, call);
       if (!rows.ok()) return rows.status();

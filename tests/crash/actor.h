@@ -48,6 +48,7 @@ class Actor {
   uint32_t ids(uint32_t collection) const { return OwnedIds(number_, collection); }
   uint32_t rows(uint32_t collection) const { return shadow_.Rows(collection); }
   bool exists(uint32_t collection) const { return shadow_.collections[collection].exists; }
+  bool last_was_done() const { return history_.entries.back().outcome == Outcome::kDone; }
 
   // Below `end`.
   uint32_t Random(uint32_t end) { return static_cast<uint32_t>(random_() % end); }
@@ -62,7 +63,8 @@ class Actor {
   bool BeRefused(Operation operation);
   // When the last write was an upsert whose answer never came: the same once more, now and then.
   // That must be as good as having sent it once.
-  bool RepeatLast();
+  bool RepeatLast();  // What made the snapshots that are there for certain, the oldest first.
+  std::vector<Operation> Saved() const;
 
   // Lies (writer.h).
   void Claim(Operation operation);
@@ -88,7 +90,7 @@ class Actor {
 
   Session& session_;
   const uint32_t number_;
-  const History history_;
+  History history_;
   Shadow shadow_;
   uint64_t next_;
   int refusals_ = 0;  // in a row, for want of room

@@ -83,6 +83,7 @@ class Checker {
     CheckHealth();
     ReadCollections();
     for (uint32_t a = 0; a < kActors; ++a) Settle(a);
+    CheckSnapshots();
     for (auto& [number, found] : found_) {
       CheckSequence(number, found);
       CheckGet(number, found);
@@ -105,9 +106,22 @@ class Checker {
   // Finds after how many of the writes without an answer the server's state is the actor's, all or
   // nothing.
   void Settle(uint32_t actor);
-  bool Holds(const Shadow& shadow, Place place) const;
+  const Found* FindCollection(uint32_t number) const;
+  // `found` may be null: no such collection.
+  bool Holds(const Found* found, const Shadow& shadow, Place place) const;
   std::string Describe(const Shadow& shadow, Place place) const;
   static std::vector<Place> Places(uint32_t actor, const Operation& operation);
+
+  void CheckSnapshots();  // What the saver was making of a snapshot when it was interrupted: there
+                          // whole or not at all. Removes it, and returns whether that was possible.
+  bool CheckRestored();
+  // Restores a snapshot and takes it away again.
+  void TryRestoring(const client::Snapshot&
+                        snapshot);  // kRestored must be what the collection was when it had the
+                                    // sequence number. Removes it, and returns whether that was
+  // possible.
+  bool CheckMoment(uint32_t number, uint64_t sequence);
+  bool HoldsAtMoment(const Found& found, uint32_t actor, uint32_t number, uint64_t sequence) const;
 
   void CheckSequence(uint32_t number, const Found& found);
   // Of rows and metric. Whoever makes a collection anew has deleted the one before.
@@ -125,6 +139,7 @@ class Checker {
   std::mt19937_64 random_;
   std::vector<History> histories_;
   std::map<uint32_t, Found> found_;  // by index of the plan
+  std::optional<client::Collection> restored_;
   Defects defects_;
   uint64_t unknown_ = 0, applied_ = 0, searches_ = 0;
 };
@@ -145,6 +160,10 @@ void Checker::ReadCollections() {
     const auto plan = std::ranges::find(
         Plans(), info.name,
         [](const CollectionPlan& p) -> const std::string& { return p.spec.name; });
+    if (info.name == kRestored) {
+      restored_ = info;
+      continue;
+    }
     if (plan == Plans().end()) {
       defects_.Add("collection \"", info.name, "\": nobody made it");
       continue;
@@ -195,7 +214,7 @@ void Checker::Settle(uint32_t actor) {
   for (uint32_t c = 0; c < Plans().size(); ++c) {
     Operation all{.kind = Operation::kDrop, .collection = c};
     for (const Place& place : Places(actor, all)) {
-      if (!Holds(shadow, place)) wrong.insert(place);
+      if (!Holds(FindCollection(c), shadow, place)) wrong.insert(place);
     }
   }
   const auto is_unknown = [](const Entry& entry) { return entry.outcome == Outcome::kUnknown; };
@@ -206,7 +225,7 @@ void Checker::Settle(uint32_t actor) {
   for (; !wrong.empty() && next != history.entries.end(); ++next) {
     shadow.Apply(next->operation);
     for (const Place& place : Places(actor, next->operation)) {
-      if (Holds(shadow, place)) {
+      if (Holds(FindCollection(place.first), shadow, place)) {
         wrong.erase(place);
       } else {
         wrong.insert(place);
@@ -247,17 +266,21 @@ std::vector<Checker::Place> Checker::Places(uint32_t actor, const Operation& ope
   return places;
 }
 
-bool Checker::Holds(const Shadow& shadow, Place place) const {
+const Found* Checker::FindCollection(uint32_t number) const {
+  const auto found = found_.find(number);
+  return found == found_.end() ? nullptr : &found->second;
+}
+
+bool Checker::Holds(const Found* found, const Shadow& shadow, Place place) const {
   const auto [collection, index] = place;
   const Shadow::Collection& expected = shadow.collections[collection];
-  const auto found = found_.find(collection);
   if (index == kConfig) {
-    if (found == found_.end()) return !expected.exists;
-    return expected.exists && found->second.info.metric == expected.metric;
+    if (found == nullptr) return !expected.exists;
+    return expected.exists && found->info.metric == expected.metric;
   }
   const uint64_t version = expected.versions[index];
-  if (found == found_.end()) return version == 0;
-  const auto& vectors = found->second.vectors[shadow.actor];
+  if (found == nullptr) return version == 0;
+  const auto& vectors = found->vectors[shadow.actor];
   const auto vector = vectors.find(index);
   if (vector == vectors.end()) return version == 0;
   return version != 0 &&
@@ -282,6 +305,123 @@ std::string Checker::Describe(const Shadow& shadow, Place place) const {
       version == 0 ? std::string("not be there") : Text("be there as of write ", version);
   return Text(text, " row ", index, " of ", ActorName(shadow.actor), " should ", should,
               is_there ? "; it is there" : "; it is not");
+}
+void Checker::CheckSnapshots() {
+  if (!CheckRestored()) return;
+  const auto snapshots = client_.ListSnapshots({}, {.timeout = kPatience});
+  if (!snapshots.ok()) return defects_.Add("snapshots: ", snapshots.status().ToString());
+  using Name = std::pair<std::string, std::string>;
+  std::set<Name> listed;
+  for (const client::Snapshot& snapshot : *snapshots) {
+    listed.emplace(snapshot.collection, snapshot.name);
+    if (snapshot.error.empty()) continue;
+    defects_.Add("snapshot ", snapshot.name, " of \"", snapshot.collection, "\": ", snapshot.error);
+  }
+  const auto names = [&](Certainty certainty) {
+    std::set<Name> result;
+    for (const Operation& save : SavedFor(histories_[kSaver], certainty)) {
+      result.emplace(Plans()[save.collection].spec.name, save.SnapshotName());
+    }
+    return result;
+  };
+  const std::set<Name> possible = names(Certainty::kPossible);
+  for (const auto& [collection, name] : listed) {
+    if (possible.contains({collection, name})) continue;
+    defects_.Add("snapshot ", name, " of \"", collection, "\": it should not be there");
+  }
+  for (const auto& [collection, name] : names(Certainty::kCertain)) {
+    if (listed.contains({collection, name})) continue;
+    defects_.Add("snapshot ", name, " of \"", collection, "\" was made and is not there");
+  }
+  if (!snapshots->empty()) TryRestoring((*snapshots)[random_() % snapshots->size()]);
+}
+
+bool Checker::CheckRestored() {
+  std::optional<uint32_t> collection;  // of the snapshot that was restored last
+  bool certain = false;
+  for (const auto& [operation, outcome, sequence] : histories_[kSaver].entries) {
+    if (operation.kind == Operation::kRestore) collection = operation.collection;
+    const bool restores = operation.kind == Operation::kRestore && outcome == Outcome::kDone;
+    const bool drops = operation.kind == Operation::kDropRestored && outcome != Outcome::kRefused;
+    if (restores || drops) certain = restores;
+  }
+  if (restored_ && collection) return CheckMoment(*collection, restored_->sequence);
+  if (restored_) defects_.Add("nobody restored a snapshot");
+  if (certain && !restored_) {
+    defects_.Add("a snapshot was restored, and the collection is not there");
+  }
+  return !restored_;
+}
+
+void Checker::TryRestoring(const client::Snapshot& snapshot) {
+  const auto plan =
+      std::ranges::find(Plans(), snapshot.collection,
+                        [](const CollectionPlan& p) -> const std::string& { return p.spec.name; });
+  if (plan == Plans().end()) return;
+  const auto restored = client_.RestoreStoredSnapshot(kRestored, snapshot.collection, snapshot.name,
+                                                      {.timeout = kPatience});
+  if (absl::IsResourceExhausted(restored.status())) return;  // the disk is full
+  if (!restored.ok()) {
+    return defects_.Add("snapshot ", snapshot.name, " of \"", snapshot.collection,
+                        "\" cannot be restored: ", restored.status().ToString());
+  }
+  if (restored->rows != snapshot.rows || restored->sequence != snapshot.sequence) {
+    defects_.Add("snapshot ", snapshot.name, ": ", restored->rows, " rows at sequence ",
+                 restored->sequence, " came back of ", snapshot.rows, " at ", snapshot.sequence);
+  }
+  CheckMoment(static_cast<uint32_t>(plan - Plans().begin()), snapshot.sequence);
+}
+
+bool Checker::CheckMoment(uint32_t number, uint64_t sequence) {
+  const auto described = client_.GetCollection(kRestored, {.timeout = kPatience});
+  if (!described.ok()) {
+    defects_.Add(kRestored, ": ", described.status().ToString());
+    return false;
+  }
+  Found found;
+  found.info = described->collection;
+  ReadRows(number, found);
+  if (found.info.sequence != sequence) {
+    defects_.Add("a snapshot of sequence ", sequence, " came back with ", found.info.sequence);
+  }
+  for (uint32_t a = 0; a < kActors; ++a) {
+    if (HoldsAtMoment(found, a, number, sequence)) continue;
+    defects_.Add("a snapshot of \"", Plans()[number].spec.name, "\" at sequence ", sequence,
+                 " has rows or a metric that ", ActorName(a), " had not written then");
+  }
+  const auto dropped = client_.DeleteCollection(kRestored, {.timeout = kPatience});
+  if (!dropped.ok() && !absl::IsResourceExhausted(dropped.status())) {
+    defects_.Add(kRestored, ": ", dropped.status().ToString());
+  }
+  return dropped.ok();
+}
+
+// Whether it is what the actor had written after some of its writes, all those up to the sequence
+// number among them and none after it. Not every number is known.
+bool Checker::HoldsAtMoment(const Found& found, uint32_t actor, uint32_t number,
+                            uint64_t sequence) const {
+  std::vector<const Entry*> writes;
+  for (const Entry& entry : histories_[actor].entries) {
+    if (entry.operation.collection == number && entry.HasEffect()) writes.push_back(&entry);
+  }
+  // A change of metric may have been answered with the number of a later write.
+  const auto is_after = [&](const Entry* entry) {
+    return entry->sequence > sequence && entry->operation.kind != Operation::kSetMetric;
+  };
+  const auto end = std::ranges::find_if(writes, is_after);
+  const auto is_within = [&](const Entry* entry) {
+    return entry->sequence != 0 && entry->sequence <= sequence;
+  };
+  const auto begin = std::find_if(std::reverse_iterator(end), writes.rend(), is_within).base();
+  Shadow shadow(actor);
+  for (auto write = writes.begin(); write != begin; ++write) shadow.Apply((*write)->operation);
+  const std::vector<Place> places = Places(actor, {.kind = Operation::kDrop, .collection = number});
+  for (auto write = begin;; ++write) {
+    const bool holds = std::ranges::all_of(
+        places, [&](const Place& place) { return Holds(&found, shadow, place); });
+    if (holds || write == end) return holds;
+    shadow.Apply((*write)->operation);
+  }
 }
 
 // Each write that changed something has taken a number of its own, and what was seen stays.

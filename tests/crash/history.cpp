@@ -7,14 +7,18 @@
 #include <cerrno>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <sstream>
 #include <stdexcept>
 #include <system_error>
 
+#include "tests/crash/text.h"
+
 namespace vexact::crash {
 namespace {
 
-constexpr std::string_view kKinds[] = {"upsert", "delete", "set-metric", "create", "drop"};
+constexpr std::string_view kKinds[] = {"upsert", "delete", "set-metric", "create",       "drop",
+                                       "save",   "forget", "restore",    "drop-restored"};
 
 Operation ReadOperation(std::istream& in) {
   Operation operation;
@@ -75,6 +79,8 @@ std::vector<uint32_t> Operation::Indices(uint32_t ids) const {
   return indices;
 }
 
+std::string Operation::SnapshotName() const { return Text("s", version); }
+
 History History::Read(const std::string& path) {
   History history;
   std::ifstream in(path);
@@ -88,6 +94,24 @@ History History::Read(const std::string& path) {
     unknown = entry.outcome == Outcome::kUnknown;
   }
   return history;
+}
+
+std::vector<Operation> SavedFor(const History& saver, Certainty certainty) {
+  const bool certain = certainty == Certainty::kCertain;
+  std::map<uint64_t, Operation> saved;
+  for (const Entry& entry : saver.entries) {
+    if (entry.outcome == Outcome::kRefused) continue;
+    const Operation& operation = entry.operation;
+    const bool done = entry.outcome == Outcome::kDone;
+    if (operation.kind == Operation::kSave && (done || !certain)) {
+      saved.emplace(operation.version, operation);
+    } else if (operation.kind == Operation::kForget && (done || certain)) {
+      saved.erase(operation.version);
+    }
+  }
+  std::vector<Operation> operations;
+  for (const auto& [version, operation] : saved) operations.push_back(operation);
+  return operations;
 }
 
 std::string LogPath(const std::string& folder, uint32_t actor) {
@@ -162,6 +186,8 @@ void Shadow::Apply(const Operation& operation) {
       collection.metric = operation.metric;
       std::ranges::fill(collection.versions, 0);
       break;
+    default:
+      break;
   }
 }
 
@@ -173,8 +199,12 @@ bool Shadow::Changes(const Operation& operation) const {
     case Operation::kDelete:
       return std::ranges::any_of(operation.Indices(OwnedIds(actor, operation.collection)),
                                  [&](uint32_t index) { return collection.versions[index] != 0; });
-    default:
+    case Operation::kUpsert:
+    case Operation::kCreate:
+    case Operation::kDrop:
       return true;
+    default:
+      return false;
   }
 }
 

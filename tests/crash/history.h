@@ -20,7 +20,17 @@
 namespace vexact::crash {
 
 struct Operation {
-  enum Kind { kUpsert, kDelete, kSetMetric, kCreate, kDrop };
+  enum Kind {
+    kUpsert,
+    kDelete,
+    kSetMetric,
+    kCreate,
+    kDrop,
+    kSave,
+    kForget,
+    kRestore,
+    kDropRestored
+  };
 
   uint64_t number = 0;  // from 1, one after another
   Kind kind = kUpsert;
@@ -29,11 +39,14 @@ struct Operation {
   // comes twice.
   uint32_t first = 0, count = 0, stride = 1;
   // kUpsert: of the vectors. The write's own number, or, when it repeats another, that one's.
+  // kForget, kRestore: the number of the kSave that made the snapshot.
   uint64_t version = 0;
   // kSetMetric and kCreate.
   client::Metric metric = client::Metric::kCosine;
 
   std::vector<uint32_t> Indices(uint32_t ids) const;
+  // Of the snapshot that it makes, deletes or restores.
+  std::string SnapshotName() const;
 };
 
 enum class Outcome { kUnknown, kDone, kRefused, kApplied, kAbsent };
@@ -58,6 +71,11 @@ struct History {
   // A file that is not there is empty. Throws std::runtime_error for one that contradicts itself.
   static History Read(const std::string& path);
 };
+
+enum class Certainty { kCertain, kPossible };
+
+// What made the snapshots that must be there, or that may be, by the saver's log; the oldest first.
+std::vector<Operation> SavedFor(const History& saver, Certainty certainty);
 
 std::string LogPath(const std::string& folder, uint32_t actor);
 

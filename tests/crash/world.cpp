@@ -58,7 +58,8 @@ const std::vector<CollectionPlan>& Plans() {
 std::string ActorName(uint32_t actor) {
   if (actor < kWriters) return "writer-" + std::to_string(actor);
   if (actor == kKeeper) return "keeper";
-  return actor == kMaker ? "maker" : "observer";
+  if (actor == kMaker) return "maker";
+  return actor == kSaver ? "saver" : "observer";
 }
 
 bool OwnsConfig(uint32_t actor, uint32_t collection) {

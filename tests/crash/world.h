@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -24,9 +25,12 @@ inline constexpr uint32_t kLarge = 3, kFresh = 4;
 
 // Whoever sends requests one after another and keeps a log of them. The writers own rows of the
 // lasting collections, the keeper these collections' existence and metric, the maker all there is
-// to kFresh. The observer sends no writes: it takes note of what others could see.
-inline constexpr uint32_t kWriters = 4, kKeeper = 4, kMaker = 5, kObserver = 6;
-inline constexpr uint32_t kActors = 6;  // that write
+// to kFresh, the saver snapshots and kRestored. The observer sends no writes: it takes note of what
+// others could see.
+inline constexpr uint32_t kWriters = 4, kKeeper = 4, kMaker = 5, kSaver = 6, kObserver = 7;
+inline constexpr uint32_t kActors =
+    7;  // that write// What snapshots are restored to, one after another.
+inline constexpr std::string_view kRestored = "restored";
 
 // "writer-2", "keeper".
 std::string ActorName(uint32_t actor);

@@ -25,7 +25,7 @@ namespace {
 constexpr std::string_view kPlans[] = {"mix", "churn", "load", "brief"};
 constexpr std::string_view kLies[] = {"none",         "claim-upsert",   "claim-delete",
                                       "claim-metric", "claim-sequence", "half-batch",
-                                      "wrong-bit",    "stranger"};
+                                      "wrong-bit",    "stranger",       "claim-snapshot"};
 constexpr uint32_t kMaxBatch = 500;
 constexpr int kBriefWrites = 25;
 constexpr uint32_t kLied = 100;  // ids of a lie about rows
@@ -113,7 +113,8 @@ bool LieAboutRows(Actor& actor, Lie lie) {
 }
 
 bool IsAboutRows(Lie lie) {
-  return lie != Lie::kNone && lie != Lie::kClaimMetric && lie != Lie::kClaimSequence;
+  return lie != Lie::kNone && lie != Lie::kClaimMetric && lie != Lie::kClaimSequence &&
+         lie != Lie::kClaimSnapshot;
 }
 
 void RunWriter(Actor& actor, const WriteOptions& options) {
@@ -195,6 +196,41 @@ void RunMaker(Actor& actor, const WriteOptions& options) {
       going = WriteRows(actor, kFresh);
     }
   }
+}  // Again when it is refused, which it may be while the disk is full.
+bool DropRestored(Actor& saver) {
+  do {
+    if (!saver.Carry({.kind = Operation::kDropRestored})) return false;
+  } while (!saver.last_was_done());
+  return true;
+}
+
+// Makes a snapshot, now and then restores it, and keeps few.
+bool SaveOne(Actor& saver) {
+  constexpr size_t kKept = 3;
+  const uint32_t collection = saver.Random(kFresh);
+  saver.Say("saving");
+  if (!saver.Carry({.kind = Operation::kSave, .collection = collection})) return false;
+  const std::vector<Operation> saved = saver.Saved();
+  if (!saved.empty() && saver.Random(2) == 0) {
+    Operation restore = saved[saver.Random(static_cast<uint32_t>(saved.size()))];
+    restore.kind = Operation::kRestore;
+    if (!saver.Carry(restore) || !DropRestored(saver)) return false;
+  }
+  saver.Say("saved");
+  if (saved.size() <= kKept) return true;
+  Operation forget = saved.front();
+  forget.kind = Operation::kForget;
+  return saver.Carry(forget);
+}
+
+void RunSaver(Actor& actor, const WriteOptions& options) {
+  if (options.lie == Lie::kClaimSnapshot) {
+    actor.Claim({.kind = Operation::kSave, .collection = kLarge});
+    return actor.Say("lied");
+  }
+  if (options.plan == Plan::kLoad || options.plan == Plan::kBrief) return;
+  if (!DropRestored(actor)) return;
+  while (SaveOne(actor)) actor.Pause(std::chrono::milliseconds(actor.Random(100)));
 }
 
 // Notes what is visible, which must be durable as well; and notices garbage being collected: dead
@@ -258,7 +294,8 @@ bool Write(const WriteOptions& options) {
     for (auto& actor : actors) {
       threads.emplace_back([&options, &actor = *actor] {
         if (actor.number() < kWriters) return RunWriter(actor, options);
-        actor.number() == kKeeper ? RunKeeper(actor, options) : RunMaker(actor, options);
+        if (actor.number() == kKeeper) return RunKeeper(actor, options);
+        actor.number() == kMaker ? RunMaker(actor, options) : RunSaver(actor, options);
       });
     }
     threads.clear();

@@ -25,6 +25,7 @@ enum class Lie {
   kHalfBatch,      // half of a batch is sent
   kWrongBit,       // one bit of one vector is not what it should be
   kStranger,       // a row that is in no log
+  kClaimSnapshot,  // a snapshot that was never made
 };
 
 // "mix", "claim-upsert".
@@ -43,8 +44,8 @@ struct WriteOptions {
 };
 
 // Says on stdout, a line each, what a killer may wait for: "compacting", "compacting database",
-// "loaded", "full", "resumed", "lied". Returns whether every answer was right, up to where the
-// server was gone.
+// "loaded", "saving", "saved", "full", "lied". Returns whether every answer was right,
+// up to where the server was gone.
 bool Write(const WriteOptions& options);
 
 }  // namespace vexact::crash
