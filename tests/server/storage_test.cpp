@@ -305,9 +305,12 @@ TEST(StartingTest, StopsWhileItStarts) {
 
 // ---- directories that cannot be used
 
-// `vexactd` with these arguments must end by itself with exit status 1 and one line.
-std::string StartError(const std::vector<std::string>& args) {
-  std::vector<std::string> argv = {ServerBinary(), "--listen", "127.0.0.1:0"};
+// `vexactd` with these arguments, run by `wrapper` if there is one, must end by itself with exit
+// status 1 and one line.
+std::string StartError(const std::vector<std::string>& args,
+                       const std::vector<std::string>& wrapper = {}) {
+  std::vector<std::string> argv = wrapper;
+  argv.insert(argv.end(), {ServerBinary(), "--listen", "127.0.0.1:0"});
   argv.insert(argv.end(), args.begin(), args.end());
   const Finished finished = vexact::testing::Run(argv);
   EXPECT_EQ(finished.status, 1) << finished.err;
@@ -357,11 +360,21 @@ TEST(DirectoryTest, RefusesWhatIsNoDataDirectory) {
 }
 
 TEST(DirectoryTest, RefusesWhatItMayNotWrite) {
-  if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+  std::vector<std::string> as_nobody;
+  if (geteuid() == 0) {  // which may write everywhere
+    as_nobody = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+    std::vector<std::string> argv = as_nobody;
+    argv.insert(argv.end(), {ServerBinary(), "--version"});
+    const Finished version = vexact::testing::Run(argv);
+    if (version.status != 0) GTEST_SKIP() << "nobody cannot run vexactd: " << version.err;
+  }
   const TempDir folder;
-  fs::permissions(folder.path(), fs::perms::owner_read | fs::perms::owner_exec);
-  EXPECT_THAT(StartError(In(folder.path())),
-              AllOf(HasSubstr("Permission denied"), HasSubstr("--data-dir")));
+  fs::permissions(folder.path(), fs::perms::owner_read | fs::perms::owner_exec |
+                                     fs::perms::others_read | fs::perms::others_exec);
+  EXPECT_THAT(StartError(In(folder.path()), as_nobody),
+              AllOf(HasSubstr("Permission denied"), HasSubstr("choose another with --data-dir")));
+  EXPECT_THAT(StartError(In(folder.path() / "new"), as_nobody),
+              AllOf(HasSubstr("cannot create"), HasSubstr("Permission denied")));
   fs::permissions(folder.path(), fs::perms::owner_all);
 }
 
