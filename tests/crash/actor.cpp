@@ -13,7 +13,7 @@ namespace vexact::crash {
 namespace {
 
 constexpr size_t kWindow = 4;
-// Twice the time that a server needs to notice that there is room again, and more.
+// With the pause after each, some times as long as a server needs to notice that there is room again.
 constexpr int kMaxRefusals = 200;
 
 const std::string& NameOf(const Operation& operation) {
@@ -158,7 +158,6 @@ void Actor::Done(const Operation& operation, uint64_t sequence) {
   log_.Done(operation.number, sequence);
   history_.entries[operation.number - 1].outcome = Outcome::kDone;
   shadow_.Apply(operation);
-  refusals_ = 0;
 }
 
 bool Actor::Failed(const absl::Status& status, std::span<const Operation> operations) {

@@ -93,7 +93,7 @@ class Actor {
   History history_;
   Shadow shadow_;
   uint64_t next_;
-  int refusals_ = 0;  // in a row, for want of room
+  int refusals_ = 0;  // for want of room
   Log log_;
   std::mt19937_64 random_;
 };

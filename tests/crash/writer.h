@@ -39,7 +39,7 @@ struct WriteOptions {
   uint64_t run = 0;  // every run with a seed makes other writes
   Plan plan = Plan::kMix;
   Lie lie = Lie::kNone;
-  // RESOURCE_EXHAUSTED is a right answer; after many in a row everybody gives up.
+  // RESOURCE_EXHAUSTED is a right answer; when somebody has had many everybody gives up.
   bool may_be_full = false;
 };
 
