@@ -31,7 +31,6 @@ constexpr size_t kTableBytes = 1 * kMiB;
 constexpr size_t kBlockCacheBytes = 8 * kMiB;
 // Of tables and blob files together; opening one again costs some microseconds.
 constexpr int kMaxOpenFiles = 512;
-constexpr size_t kInfoLogBytes = 1 * kMiB;
 
 void AppendBigEndian(std::string& out, uint64_t value, int bytes) {
   for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) {
@@ -52,6 +51,15 @@ std::optional<Enum> AsEnum(uint64_t value, Enum last) {
   if (value > static_cast<uint64_t>(last)) return std::nullopt;
   return static_cast<Enum>(value);
 }
+
+// RocksDB's own log of events would take the process down on a full disk: once a line of it could
+// not be written, the next one meets a debug assertion of its WritableFileWriter, which Debian's
+// build has. Errors come as statuses.
+class NoLog : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
 
 class FamilyHandle : public rocksdb::ColumnFamilyHandle {
  public:
@@ -330,9 +338,7 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t memtable_bytes) {
   table.block_cache = rocksdb::NewLRUCache(kBlockCacheBytes);
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
 
-  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  options.max_log_file_size = kInfoLogBytes;
-  options.keep_log_file_num = 4;
+  options.info_log = std::make_shared<NoLog>();
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   return options;
