@@ -13,7 +13,8 @@ namespace vexact::crash {
 namespace {
 
 constexpr size_t kWindow = 4;
-// With the pause after each, some times as long as a server needs to notice that there is room again.
+// With the pause after each, some times as long as a server needs to notice that there is room
+// again.
 constexpr int kMaxRefusals = 200;
 
 const std::string& NameOf(const Operation& operation) {
