@@ -142,11 +142,10 @@ const std::vector<Option>& Options() {
       {kDataDir, "DIR", Option::kText,
        "Where collections are kept; made where it is missing [vexact-data]", SetDataDir},
       {kInMemory, "", Option::kSwitch,
-       "Keep collections in memory alone: what is stored is gone when the server stops",
-       SetInMemory},
+       "Keep collections in memory alone; they are gone when the server stops", SetInMemory},
       {"durability", "MODE", Option::kText,
-       "What an acknowledged write has survived: fsync, a power cut; async, the end of this "
-       "process, but a power cut may take the last writes [fsync]",
+       "fsync: acknowledged writes survive a power cut; async: it may take the last of them "
+       "[fsync]",
        SetDurability},
       {"threads", "N", Option::kNumber, "Threads that searches share [number of processors]",
        SetThreads},
@@ -270,7 +269,7 @@ CommandLine::CommandLine() {
   app.add_flag("--version", version, "Print the version and exit");
   app.add_flag("--verify", verify, "Check everything in the data directory, say so, and exit");
   app.add_flag("--repair", repair,
-               "Keep what is good in a damaged data directory, say what was lost, and exit");
+               "Keep what is good in the data directory, say what was lost, and exit");
   app.add_option("--config", file, "Read a TOML file first")
       ->type_name("FILE")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
