@@ -70,7 +70,7 @@ std::string RenderProgress(const ProgressState& state, size_t columns) {
   return Cut(line, columns);
 }
 
-std::string RenderProgress(const TransferState& state, size_t columns) {
+std::string RenderTransfer(const TransferState& state, size_t columns) {
   std::string line = state.name;
   if (state.total) {
     const double part = *state.total == 0
@@ -100,16 +100,21 @@ void Progress::Clear() {
   if (std::exchange(shown_, false)) std::cerr << "\r\x1b[K" << std::flush;
 }
 
-template <typename State>
-void Progress::Draw(const State& state) {
-  if (!terminal_ || absl::Now() < next_) return;
-  next_ = absl::Now() + kInterval;
-  shown_ = true;
-  // One column stays free: a full line would wrap on some terminals.
-  std::cerr << '\r' << RenderProgress(state, TerminalColumns() - 1) << "\x1b[K" << std::flush;
+bool Progress::IsDue() const { return terminal_ && absl::Now() >= next_; }
+
+// One column stays free: a full line would wrap on some terminals.
+void Progress::Show(const ProgressState& state) {
+  if (IsDue()) Draw(RenderProgress(state, TerminalColumns() - 1));
 }
 
-template void Progress::Draw(const ProgressState&);
-template void Progress::Draw(const TransferState&);
+void Progress::Show(const TransferState& state) {
+  if (IsDue()) Draw(RenderTransfer(state, TerminalColumns() - 1));
+}
+
+void Progress::Draw(const std::string& line) {
+  next_ = absl::Now() + kInterval;
+  shown_ = true;
+  std::cerr << '\r' << line << "\x1b[K" << std::flush;
+}
 
 }  // namespace vexact::client

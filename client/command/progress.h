@@ -28,7 +28,7 @@ struct TransferState {
 // One line of at most `columns` characters, without a line feed. Without a total there is no bar
 // and no time left.
 std::string RenderProgress(const ProgressState& state, size_t columns);
-std::string RenderProgress(const TransferState& state, size_t columns);
+std::string RenderTransfer(const TransferState& state, size_t columns);
 
 // Shows the line on stderr when that is a terminal, at most ten times a second; otherwise does
 // nothing.
@@ -39,14 +39,15 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void Show(const ProgressState& state) { Draw(state); }
-  void Show(const TransferState& state) { Draw(state); }
+  void Show(const ProgressState& state);
+  void Show(const TransferState& state);
   // Takes the line away; the destructor does too.
   void Clear();
 
  private:
-  template <typename State>
-  void Draw(const State& state);
+  // Whether a line is to be drawn now.
+  bool IsDue() const;
+  void Draw(const std::string& line);
 
   const bool terminal_;
   bool shown_ = false;

@@ -292,6 +292,16 @@ TEST(ProgressLine, NeverIsWiderThanTheTerminal) {
   }
 }
 
+TEST(ProgressLine, OfATransferTellsBytesRateAndTimeLeft) {
+  TransferState half{
+      .name = "docs", .bytes = 50 << 20, .total = 100 << 20, .elapsed = absl::Seconds(5)};
+  EXPECT_EQ(RenderTransfer(half, 200),
+            "docs ██████████            50 MiB / 100 MiB   10 MiB/s   0:05 left");
+  half.total.reset();
+  EXPECT_EQ(RenderTransfer(half, 200), "docs  50 MiB   10 MiB/s");
+  EXPECT_EQ(Width(RenderTransfer(half, 10)), 10);
+}
+
 TEST(ProgressLine, OfAFileWithoutRowsIsComplete) {
   EXPECT_THAT(RenderProgress({.name = "docs", .total = 0}, 200), HasSubstr("0 / 0 rows"));
 }
