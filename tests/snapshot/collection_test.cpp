@@ -1,6 +1,7 @@
 // Collections to snapshot files and back.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 
 #include <algorithm>
 #include <atomic>
@@ -492,6 +493,28 @@ TEST_F(SnapshotTest, ThatIsGivenUpLeavesNoFile) {
   // The name is free again.
   EXPECT_THAT(folder_->Create(*big, "x", kGoOn).status(), IsOk());
   EXPECT_THAT(Files(), ElementsAre("x.vxsnap"));
+}
+
+TEST_F(SnapshotTest, OnAFullDiskLeavesNoFileAndSaysHowMuchRoomThereIs) {
+  const std::string disk = temporary_.path() / "disk";
+  std::filesystem::create_directory(disk);
+  if (mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=1m") != 0) {
+    GTEST_SKIP() << "a small file system cannot be mounted: " << std::strerror(errno);
+  }
+  const auto folder = SnapshotFolder::Open(disk);
+  ASSERT_THAT(folder.status(), IsOk());
+  const auto docs = Small();
+  const auto big = Create(memory_, "big", {1'000, Metric::kL2, Normalization::kNone});
+  ASSERT_THAT(Upsert(*big, RandomPoints(2, 0, 2'000, 1'000)).status(), IsOk());
+  EXPECT_THAT((*folder)->Create(*big, "x", kGoOn).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("No space left on device"),
+                             HasSubstr(" bytes are free on its disk"))));
+  EXPECT_THAT(*(*folder)->List(""), IsEmpty());
+  EXPECT_TRUE(std::filesystem::is_empty(disk + "/snapshots/big"));
+  // What has room is made.
+  EXPECT_THAT((*folder)->Create(*docs, "x", kGoOn).status(), IsOk());
+  umount2(disk.c_str(), MNT_DETACH);
 }
 
 TEST_F(SnapshotTest, ThatIsBeingMadeIsNoneYetAndKeepsItsName) {
