@@ -85,10 +85,17 @@ std::vector<std::string> Names(const CLI::Option& option) {
   return names;
 }
 
-std::string AllNames(const CLI::App& app) {
+// Of an app and of its commands.
+std::string AllNames(const CLI::App& app, bool with_commands) {
   std::set<std::string> names;
-  for (const CLI::Option* option : Options(app)) {
-    for (std::string& name : Names(*option)) names.insert(std::move(name));
+  const auto add = [&](const CLI::App& of) {
+    for (const CLI::Option* option : Options(of)) {
+      for (std::string& name : Names(*option)) names.insert(std::move(name));
+    }
+  };
+  add(app);
+  if (with_commands) {
+    for (const CLI::App* command : Commands(app)) add(*command);
   }
   return absl::StrJoin(names, " ");
 }
@@ -110,7 +117,8 @@ struct Facts {
       const std::string values = Choices(*option);
       if (names.empty()) {
         const std::string at = absl::StrCat(app.get_name(), ":", word++);
-        if (option->get_single_name() == "collection" && app.get_name() != "create") {
+        if (option->get_single_name() == "collection" && app.get_name() != "create" &&
+            app.get_name() != "restore") {
           named.push_back(at);
         }
         if (!values.empty())
@@ -140,18 +148,17 @@ struct Facts {
 std::string BashCompletion(const CLI::App& app) {
   Facts facts;
   std::vector<std::string> commands;
-  const std::string globals = AllNames(app);
+  const std::string globals = AllNames(app, false);
   facts.Add(app);
   for (const CLI::App* command : Commands(app)) {
     const std::string name = command->get_name();
     commands.push_back(name);
     facts.Add(*command);
-    std::string options = AllNames(*command);
+    const std::string options = AllNames(*command, true);
     std::vector<std::string> own;
     for (const CLI::App* sub : Commands(*command)) {
       own.push_back(sub->get_name());
       facts.AddOptions(*sub);
-      absl::StrAppend(&options, " ", AllNames(*sub));
     }
     if (!own.empty()) {
       absl::StrAppend(&facts.arguments, "          ", name, ":0) words=\"", absl::StrJoin(own, " "),
