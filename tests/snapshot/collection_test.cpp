@@ -230,7 +230,7 @@ struct Done {
 };
 
 TEST_F(SnapshotTest, IsTheStateOfOneSequenceNumberWhileOthersWrite) {
-  const auto collection = Create(*durable_, "busy", {4, Metric::kL2, Normalization::kNone});
+  const auto collection = Create(*durable_, "busy", {512, Metric::kL2, Normalization::kNone});
   std::mutex mutex;
   std::map<uint64_t, Done> log;
   std::atomic<bool> stop = false;
@@ -239,7 +239,7 @@ TEST_F(SnapshotTest, IsTheStateOfOneSequenceNumberWhileOthersWrite) {
     writers.emplace_back([&, w] {
       oracle::Random random(w);
       // Ids overlap between writers.
-      for (uint64_t i = 0; i < 4'000 && !stop; ++i) {
+      for (uint64_t i = 0; i < 1'000'000 && !stop; ++i) {
         Done done;
         uint64_t sequence = 0;
         if (i % 4 == 3) {
@@ -251,7 +251,7 @@ TEST_F(SnapshotTest, IsTheStateOfOneSequenceNumberWhileOthersWrite) {
         } else {
           std::vector<Point> points;
           for (uint64_t j = 0; j < 1 + i % 9; ++j) {
-            points.push_back({(i * 13 + j * 5 + w) % 400, random.Gaussian(4)});
+            points.push_back({(i * 13 + j * 5 + w) % 400, random.Gaussian(512)});
             if (i % 2 == 0) points.back().id = std::to_string((i + j) % 300);
           }
           const auto result = Upsert(*collection, points);
@@ -264,15 +264,21 @@ TEST_F(SnapshotTest, IsTheStateOfOneSequenceNumberWhileOthersWrite) {
       }
     });
   }
-  std::vector<std::string> files;
-  for (int i = 0; i < 25; ++i) {
-    files.push_back(FileOf(*collection));
-    if (i % 8 == 7) (void)collection->Compact();
-    // Until something was written since.
+  // Until something was written since; a writer that is done does not come again.
+  const auto await_writes = [&] {
     const uint64_t before = collection->info().sequence;
-    for (int waits = 0; waits < 2'000 && collection->info().sequence < before + 5; ++waits) {
+    for (int waits = 0; waits < 200 && collection->info().sequence < before + 5; ++waits) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+  };
+  std::vector<std::string> files;
+  for (int i = 0; i < 25; ++i) {
+    // Written over several writes: before the first row and between the pieces.
+    SnapshotSource source(*collection);
+    std::string& file = files.emplace_back();
+    do await_writes();
+    while (source.Next(file));
+    if (i % 8 == 7) (void)collection->Compact();
   }
   stop = true;
   for (std::thread& writer : writers) writer.join();
