@@ -175,8 +175,14 @@ bool Create(Actor& maker) {
 bool Drop(Actor& maker) { return maker.Carry({.kind = Operation::kDrop, .collection = kFresh}); }
 
 void LoadFresh(Actor& maker) {
-  if (maker.exists(kFresh) && !Drop(maker)) return;
-  if (Create(maker) && maker.CarryBulk(Blocks(kFresh, 0, maker.ids(kFresh), kMaxBatch))) {
+  // Either may be refused while the disk is full.
+  while (maker.exists(kFresh)) {
+    if (!Drop(maker)) return;
+  }
+  while (!maker.exists(kFresh)) {
+    if (!Create(maker)) return;
+  }
+  if (maker.CarryBulk(Blocks(kFresh, 0, maker.ids(kFresh), kMaxBatch))) {
     maker.Say("loaded");
   }
 }
