@@ -45,9 +45,9 @@ class Catalog {
     std::shared_ptr<Collection> collection;
     bool created;  // false when it existed, with the same configuration
   };
-  // INVALID_ARGUMENT: a bad name (name.h) or configuration. ALREADY_EXISTS: it exists with another configuration;
-  // the message says which field differs. DATA_LOSS: it exists and is damaged. RESOURCE_EXHAUSTED,
-  // UNAVAILABLE: it cannot be written.
+  // INVALID_ARGUMENT: a bad name (name.h) or configuration. ALREADY_EXISTS: it exists with another
+  // configuration; the message says which field differs. DATA_LOSS: it exists and is damaged.
+  // RESOURCE_EXHAUSTED, UNAVAILABLE: it cannot be written.
   absl::StatusOr<Created> Create(std::string_view name, const CollectionConfig& config);
 
   // A collection of this name that is in no list, nor on the disk after the next start, before it
