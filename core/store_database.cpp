@@ -294,6 +294,12 @@ std::optional<CollectionName> DecodeCollectionKey(rocksdb::Slice key) {
   return CollectionName{static_cast<CollectionNumber>(TakeBigEndian(key, 4)), state};
 }
 
+Database& Database::operator=(Database&& other) noexcept {
+  std::swap(db, other.db);
+  std::swap(handles, other.handles);
+  return *this;
+}
+
 Database::~Database() {
   if (db == nullptr) return;
   for (rocksdb::ColumnFamilyHandle* handle : handles) (void)db->DestroyColumnFamilyHandle(handle);

@@ -88,8 +88,8 @@ std::optional<CollectionName> DecodeCollectionKey(rocksdb::Slice key);
 struct Database {
   Database() = default;
   ~Database();
-  Database(Database&&) noexcept = default;
-  Database& operator=(Database&&) = delete;
+  Database(Database&& other) noexcept = default;
+  Database& operator=(Database&& other) noexcept;
 
   rocksdb::ColumnFamilyHandle* handle(Family family) const {
     return handles[static_cast<size_t>(family)];

@@ -64,6 +64,10 @@ bool LooksTorn(std::string_view log, size_t begin) {
     if (AllZeros(header)) return true;
     end += ReadLittleEndian(header.substr(4, 2));
   }
+  // Nothing is written after a record that was not written to its end.
+  const auto type = begin + kHeaderBytes <= log.size() ? static_cast<uint8_t>(log[begin + 6]) : 0;
+  const bool ends = type == kFull || type == kLast;
+  if (ends && end < log.size() && !AllZeros(log.substr(end))) return false;
   // A length that no fragment can have is itself damage, unless part of the header is missing.
   if (end > log.size()) return end <= block_end || log.size() < begin + kHeaderBytes;
   for (size_t at = begin; at < std::min(end, block_end);) {
