@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <future>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "core/kernel/kernel.h"
+#include "server/check.h"
 #include "server/config.h"
 #include "server/log.h"
 #include "server/server.h"
@@ -123,7 +125,7 @@ int Serve(const Config& config) {
 }
 
 int Main(const std::vector<std::string>& arguments) {
-  const auto read = ReadConfig(arguments, Variable);
+  auto read = ReadConfig(arguments, Variable);
   if (!read.ok()) return Fail(kExitUsage, std::string(read.status().message()));
   if (const auto* information = std::get_if<Information>(&*read)) {
     std::fputs(information->text.c_str(), stdout);
@@ -133,7 +135,24 @@ int Main(const std::vector<std::string>& arguments) {
   if (std::string error; SelectKernel(isa == nullptr ? "" : isa, error) == nullptr) {
     return Fail(kExitUsage, error);
   }
-  return Serve(std::get<Config>(*read));
+  Config& config = std::get<Config>(*read);
+  // What names it may be read elsewhere: a log, an answer to GetInfo, a command to repeat.
+  config.data_dir = std::filesystem::absolute(config.data_dir).lexically_normal().string();
+  switch (config.task) {
+    case Task::kServe:
+      return Serve(config);
+    case Task::kVerify: {
+      const absl::StatusOr<bool> sound = Verify(config);
+      if (!sound.ok()) return Fail(kExitFailure, std::string(sound.status().message()));
+      return *sound ? EXIT_SUCCESS : kExitFailure;
+    }
+    case Task::kRepair: {
+      const absl::Status status = Repair(config);
+      if (!status.ok()) return Fail(kExitFailure, std::string(status.message()));
+      return EXIT_SUCCESS;
+    }
+  }
+  return kExitFailure;
 }
 
 }  // namespace

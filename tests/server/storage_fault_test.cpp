@@ -121,6 +121,11 @@ TEST(FullDiskTest, WritesAreRefusedSearchesGoOnAndWritesResumeByThemselves) {
 
 // ---- damage
 
+// Runs `vexactd --verify` or `--repair`.
+Finished Check(const std::string& task, const fs::path& data_dir) {
+  return Run({ServerBinary(), task, "--data-dir", data_dir.string()});
+}
+
 // Two collections on the disk, one of which has lost a bit of one row.
 class DamageTest : public ::testing::Test {
  protected:
@@ -149,9 +154,7 @@ class DamageTest : public ::testing::Test {
 
   static std::vector<float> marked() { return {kMark, 2 * kMark, 3 * kMark, 5 * kMark}; }
   fs::path data_dir() const { return folder_.path() / "data"; }
-  Finished Vexactd(const std::string& task) const {
-    return vexact::testing::Run({ServerBinary(), task, "--data-dir", data_dir().string()});
-  }
+  Finished Vexactd(const std::string& task) const { return Check(task, data_dir()); }
 
  private:
   const TempDir folder_;
@@ -185,6 +188,138 @@ TEST_F(DamageTest, OneCollectionIsRefusedByNameAndTheOthersServe) {
   EXPECT_THAT(server.Drop("docs"), IsOk());
   server.Create("docs", 3);
   EXPECT_THAT(server.Upsert(Block("docs", 1, {{1, 2, 3}})), IsOk());
+}
+
+TEST_F(DamageTest, VerifyNamesWhatIsWrongAndRepairKeepsTheRest) {
+  const Finished damaged = Vexactd("--verify");
+  EXPECT_EQ(damaged.status, 1) << damaged.err;
+  EXPECT_THAT(damaged.out,
+              AllOf(ContainsRegex("\"docs\".*\"hit\""), Not(HasSubstr("\"other\"")),
+                    HasSubstr("not sound: 1 problem; to keep what is good: vexactd --repair "
+                              "--data-dir " +
+                              data_dir().string() + "\n")));
+
+  const Finished repaired = Vexactd("--repair");
+  EXPECT_EQ(repaired.status, 0) << repaired.err;
+  const fs::path kept = data_dir() / "store.damaged";
+  EXPECT_THAT(repaired.out, AllOf(ContainsRegex("\"docs\".*\"hit\""),
+                                  HasSubstr("repaired: 4 rows kept, 1 row lost; the damaged "
+                                            "database is kept in " +
+                                            kept.string())));
+  EXPECT_TRUE(fs::exists(kept / "CURRENT"));
+  EXPECT_EQ(Vexactd("--verify").status, 0);
+
+  RunningServer server(In(data_dir()));
+  EXPECT_THAT(server.process.log(), HasSubstr(" collections=2 damaged=0 rows=4 "));
+  v1::GetPointsRequest request;
+  request.set_collection("docs");
+  *request.add_ids() = NumberId(1);
+  *request.add_ids() = NumberId(3);
+  v1::GetPointsResponse got;
+  ASSERT_THAT(server.Get(request, &got), IsOk());
+  EXPECT_EQ(got.points(0).vector().packed(), Packed({1, 2, 3, 4}).packed());
+  EXPECT_EQ(got.points(1).vector().packed(), Packed({5, 6, 7, 8}).packed());
+  *request.mutable_ids(0) = TextId("hit");
+  EXPECT_THAT(server.Get(request), IsRefusal(StatusCode::NOT_FOUND, HasSubstr("hit")));
+  EXPECT_THAT(server.Upsert(Points("docs", {MakePoint(TextId("hit"), Values(marked()))})), IsOk());
+}
+
+TEST_F(DamageTest, VerifyAndRepairWantTheDirectoryForThemselves) {
+  const RunningServer server(In(data_dir()));
+  for (const char* task : {"--verify", "--repair"}) {
+    const Finished finished = Vexactd(task);
+    EXPECT_EQ(finished.status, 1);
+    EXPECT_EQ(finished.out, "");
+    EXPECT_THAT(finished.err,
+                HasSubstr("error: data directory " + data_dir().string() +
+                          " is in use by process " + std::to_string(server.process.pid())));
+  }
+}
+
+TEST(CheckTest, ASoundDirectoryIsSaidToBeSound) {
+  const TempDir folder;
+  const fs::path data_dir = folder.path() / "data";
+  std::string contents;
+  {
+    RunningServer server(In(data_dir));
+    server.Create("docs", 2);
+    server.Create("empty", 3);
+    ASSERT_THAT(server.Upsert(Block("docs", 1, {{1, 2}, {3, 4}})), IsOk());
+    contents = server.Contents();
+    server.process.Signal(SIGKILL);  // what is in the log alone counts as well
+    server.process.Wait();
+  }
+  for (const char* task : {"--verify", "--repair", "--verify"}) {
+    const Finished finished = Check(task, data_dir);
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    EXPECT_EQ(finished.err, "");
+    EXPECT_THAT(finished.out,
+                AllOf(ContainsRegex("docs +2 +0 +0\n"), ContainsRegex("empty +0 +0 +0\n"),
+                      ContainsRegex(": 2 collections, 2 rows\n$")));
+    EXPECT_FALSE(fs::exists(data_dir / "store.damaged"));
+  }
+  RunningServer server(In(data_dir));
+  EXPECT_EQ(server.Contents(), contents);
+}
+
+TEST(CheckTest, WhatIsNoDataDirectoryIsNotChecked) {
+  const TempDir folder;
+  for (const char* task : {"--verify", "--repair"}) {
+    const Finished missing = Check(task, folder.path() / "none");
+    EXPECT_EQ(missing.status, 1);
+    EXPECT_EQ(missing.out, "");
+    EXPECT_THAT(missing.err, AllOf(HasSubstr("error: "), HasSubstr("No such file or directory"),
+                                   HasSubstr("--data-dir")));
+    EXPECT_FALSE(fs::exists(folder.path() / "none"));
+  }
+}
+
+// A full segment's codes lie on the disk some time after the last write.
+TEST(CheckTest, DamagedCodesAreNamedAndMadeAnewWithoutAnyChangeInAnswers) {
+  const TempDir folder;
+  const fs::path data_dir = folder.path() / "data";
+  constexpr uint32_t kDimension = 32;
+  std::vector<std::vector<float>> rows(1'100, std::vector<float>(kDimension));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (size_t j = 0; j < kDimension; ++j) {
+      rows[i][j] = static_cast<float>((i * 31 + j * 17) % 101) - 50;
+    }
+  }
+  v1::SearchRequest request = MakeSearch("docs", 10, {ByVector(rows[5]), ByVector(rows[777])});
+  v1::SearchResponse before, after;
+  fs::path file;
+  {
+    RunningServer server(In(data_dir));
+    server.Create("docs", kDimension);
+    ASSERT_THAT(server.Upsert(Block("docs", 0, rows)), IsOk());
+    ASSERT_THAT(server.Search(request, &before), IsOk());
+    const auto deadline = std::chrono::steady_clock::now() + kSoon;
+    while (file.empty()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "no codes are written";
+      std::this_thread::sleep_for(kPause);
+      std::error_code none;
+      for (const auto& entry : fs::recursive_directory_iterator(data_dir / "codes", none)) {
+        if (entry.path().extension() == ".codes") file = entry.path();
+      }
+    }
+  }
+  const auto verify = [&] { return Check("--verify", data_dir); };
+  EXPECT_EQ(verify().status, 0);
+  EXPECT_THAT(verify().out, ContainsRegex("docs +1,100 +1 +1,024\n"));
+  FlipBit({file, fs::file_size(file) / 2});
+  EXPECT_EQ(verify().status, 1);
+  EXPECT_THAT(verify().out, AllOf(HasSubstr("collection \"docs\": codes file " + file.string() +
+                                            " is damaged: its checksum does not match; it is made "
+                                            "anew at the next start\n"),
+                                  HasSubstr("not sound: 1 problem;")));
+  RunningServer server(In(data_dir));
+  EXPECT_THAT(server.process.log(),
+              ContainsRegex("warning codes_rebuilt collection=docs rows=1100 reason=.*checksum"));
+  ASSERT_THAT(server.Search(request, &after), IsOk());
+  ASSERT_EQ(after.results_size(), before.results_size());
+  for (int i = 0; i < after.results_size(); ++i) {
+    EXPECT_EQ(after.results(i).SerializeAsString(), before.results(i).SerializeAsString());
+  }
 }
 
 }  // namespace

@@ -207,7 +207,9 @@ TEST(StorageTest, DataIsKeptInTheWorkingFolderUnlessToldOtherwise) {
   const WorkingFolder working(folder.path());
   {
     ServerProcess server({}, {{"VEXACT_IN_MEMORY", "false"}});
-    EXPECT_THAT(server.log(), HasSubstr(" storage=disk data_dir=vexact-data durability=fsync "));
+    EXPECT_THAT(server.log(),
+                HasSubstr(" storage=disk data_dir=" +
+                          (fs::current_path() / "vexact-data").string() + " durability=fsync "));
   }
   EXPECT_TRUE(fs::exists(folder.path() / "vexact-data" / "store" / "CURRENT"));
 }
