@@ -14,6 +14,8 @@
 #include <sstream>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "core/store_database.h"
 #include "tests/core/store_fixture.h"
 
@@ -57,7 +59,20 @@ class Image {
     store = *Store::Open(options);
     for (size_t commit = 0; commit < kLogTail; ++commit) Commit(*store, docs_, 10, random);
     world_ = *ReadAll(*store);
-    fs::copy(options.directory, copy_.path() / "data", fs::copy_options::recursive);
+    // What the background still rewrites would be copied half before and half after.
+    const auto rewrites = [&] {
+      const StoreStatistics statistics = store->statistics();
+      return statistics.compactions_running > 0 || statistics.compactions_pending_bytes > 0;
+    };
+    while (true) {
+      for (int quiet = 0; quiet < 5; quiet = rewrites() ? 0 : quiet + 1) {
+        absl::SleepFor(absl::Milliseconds(20));
+      }
+      std::error_code error;
+      fs::copy(options.directory, copy_.path() / "data", fs::copy_options::recursive, error);
+      if (!error) return;
+      fs::remove_all(copy_.path() / "data");
+    }
   }
 
   fs::path CopyTo(const fs::path& folder) const {
@@ -452,7 +467,9 @@ TEST_F(StoreCheckTest, TheFileOfOptionsDoesNotMatter) {
 class StoreFlipTest : public StoreCheckTest, public ::testing::WithParamInterface<uint64_t> {};
 
 TEST_P(StoreFlipTest, AnyFlippedBitIsFoundOrHarmless) {
-  std::mt19937_64 random(GetParam());
+  // --gtest_random_seed=N runs others.
+  const uint64_t seed = GetParam() + 1'000 * static_cast<uint64_t>(GTEST_FLAG_GET(random_seed));
+  std::mt19937_64 random(seed);
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(database())) {
     if (entry.file_size() > 0) files.push_back(entry.path());
@@ -460,7 +477,7 @@ TEST_P(StoreFlipTest, AnyFlippedBitIsFoundOrHarmless) {
   std::sort(files.begin(), files.end());
   const fs::path file = files[random() % files.size()];
   const size_t offset = random() % fs::file_size(file);
-  SCOPED_TRACE(absl::StrFormat("%s at %d", file.filename().string(), offset));
+  SCOPED_TRACE(absl::StrFormat("seed %d: %s at %d", seed, file.filename().string(), offset));
   FlipBit(file, offset, static_cast<int>(random() % 8));
   const uint64_t problems = Verify().problems;
   const auto contents = Contents();
