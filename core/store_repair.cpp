@@ -317,8 +317,16 @@ absl::Status Repair::FindVectors() {
   };
   absl::Status visited = VisitBlobs(EnvOf(options_), DatabasePath(options_.directory), visit);
   if (!visited.ok()) return visited;
+  uint64_t found = 0;
   for (const auto& [name, orphan] : orphans_) {
-    if (!orphan.found) Lose(orphan.description, orphan.reason);
+    if (orphan.found) {
+      ++found;
+    } else {
+      Lose(orphan.description, orphan.reason);
+    }
+  }
+  if (found > 0) {
+    report_(absl::StrFormat("%d vectors are kept although what leads to them is damaged", found));
   }
   return absl::OkStatus();
 }

@@ -326,6 +326,7 @@ TEST_F(StoreCheckTest, DamagedTablesOfRowsLoseNothing) {
   EXPECT_THAT(Contents().status(), StatusIs(kDataLoss, _));
   EXPECT_GT(Verify().problems, 0);
   const World kept = RepairAndCheck();
+  EXPECT_THAT(lines_, Contains(HasSubstr(" vectors are kept although")));
   EXPECT_THAT(Lost(kept, TheImage().docs()), IsEmpty());
   EXPECT_THAT(Lost(kept, TheImage().words()), IsEmpty());
 }
@@ -336,6 +337,7 @@ TEST_F(StoreCheckTest, AMissingTableOfRowsLosesNothing) {
   EXPECT_THAT(Contents().status(), StatusIs(kDataLoss, HasSubstr(table.stem().string())));
   EXPECT_GT(Verify().problems, 0);
   const World kept = RepairAndCheck();
+  EXPECT_THAT(lines_, Contains(HasSubstr(" vectors are kept although")));
   EXPECT_THAT(Lost(kept, TheImage().docs()), IsEmpty());
   EXPECT_THAT(Lost(kept, TheImage().words()), IsEmpty());
 }

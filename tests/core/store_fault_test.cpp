@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_format.h"
 #include "core/store.h"
+#include "core/store_check.h"
 #include "tests/core/faulty_env.h"
 #include "tests/core/store_fixture.h"
 
@@ -212,7 +213,10 @@ std::vector<World> Possible(const World& certain, const std::vector<Change>& fai
 class StoreHistoryTest : public StoreFaultTest, public ::testing::WithParamInterface<uint64_t> {};
 
 TEST_P(StoreHistoryTest, WhatWasAcknowledgedStaysAndWhatFailedIsWholeOrAbsent) {
-  History history(GetParam());
+  // --gtest_random_seed=N runs others.
+  const uint64_t seed = GetParam() + 1'000 * static_cast<uint64_t>(GTEST_FLAG_GET(random_seed));
+  SCOPED_TRACE(absl::StrFormat("seed %d", seed));
+  History history(seed);
   World world;
   std::vector<Change> failed;  // since a change last succeeded
   ASSERT_NO_FATAL_FAILURE(MustOpen());
@@ -247,6 +251,110 @@ TEST_P(StoreHistoryTest, WhatWasAcknowledgedStaysAndWhatFailedIsWholeOrAbsent) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, StoreHistoryTest, ::testing::Range(uint64_t{0}, uint64_t{4}));
+
+// Writers of several collections while the disk fails now and then: what one of them was told is
+// so, and what another's failure takes back is only the other's.
+TEST_F(StoreFaultTest, WritersTogetherKeepWhatTheyWereToldAndNothingElse) {
+  constexpr int kThreads = 6;
+  constexpr uint64_t kCommits = 150;
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  World world;
+  for (int k = 0; k < kThreads; ++k) {
+    const std::string name = absl::StrFormat("c%d", k);
+    ASSERT_THAT(store_->Create(name, {.dimension = 30}).status(), IsOk());
+    world[name] = {name, {.dimension = 30}, {}, {}};
+  }
+  ASSERT_EQ(Read(), world);
+  // Each hundredth operation and the next three fail.
+  std::atomic<uint64_t> operations = 0;
+  env_.SetJudge([&](const FaultyEnv::Call& call) {
+    if (operations++ % 100 < 96) return Verdict();
+    return Verdict{IOStatus::IOError("injected"), call.bytes / 2};
+  });
+  std::atomic<int> failures = 0;
+  std::vector<std::thread> threads;
+  for (auto& [name, contents] : world) {
+    threads.emplace_back([&, number = numbers_.at(name)] {
+      for (uint64_t row = 0; row < kCommits; ++row) {
+        StoredState next = contents.state;
+        next.sequence += 1;
+        next.next_row = row + 1;
+        const std::map<uint64_t, Row> rows = {
+            {row, {row, std::vector<float>(30, static_cast<float>(row))}}};
+        const absl::Status status = PutRows(*store_, number, next, rows, contents.state);
+        if (status.ok()) {
+          contents.rows.insert(rows.begin(), rows.end());
+          contents.state = next;
+        } else {
+          EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+          ++failures;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  env_.SetJudge(nullptr);
+  EXPECT_GT(failures, 0);
+  EXPECT_LT(failures, kThreads * kCommits);
+  EXPECT_EQ(Read(), world);
+  env_.Stop();
+  store_.reset();
+  std::mt19937_64 random(1);
+  env_.LosePower(random);
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  EXPECT_EQ(Read(), world);
+}
+
+// What a power cut leaves under kAsync is a state that was there once, after the last Sync; or the
+// store says that it is damaged, and can be repaired.
+TEST_F(StoreFaultTest, WithoutSyncsAPowerCutLosesTheLastWritesOnly) {
+  options_.durability = Durability::kAsync;
+  options_.tuning.memtable_bytes = 1 << 20;
+  int whole = 0;
+  for (uint64_t seed = 0; seed < 12; ++seed) {
+    SCOPED_TRACE(absl::StrFormat("seed %d", seed));
+    options_.directory = (folder_.path() / absl::StrFormat("data%d", seed)).string();
+    History history(seed);
+    ASSERT_NO_FATAL_FAILURE(MustOpen());
+    const auto docs = store_->Create("docs", {.dimension = 10});
+    ASSERT_THAT(docs.status(), IsOk());
+    std::vector<World> worlds = {Read()};
+    const uint64_t synced = history.Below(20);
+    for (uint64_t row = 0; row < 20; ++row) {
+      const StoredState state{.sequence = row + 1, .next_row = row + 1};
+      const std::map<uint64_t, Row> rows = {{row, {row, std::vector<float>(10, 1.5F)}}};
+      ASSERT_THAT(PutRows(*store_, *docs, state, rows), IsOk());
+      worlds.push_back(worlds.back());
+      worlds.back()["docs"].rows.insert(rows.begin(), rows.end());
+      worlds.back()["docs"].state = state;
+      if (row == synced) {
+        ASSERT_THAT(store_->Sync(), IsOk());
+        worlds.erase(worlds.begin(), worlds.end() - 1);
+      }
+    }
+    env_.Stop();
+    store_.reset();
+    env_.LosePower(history.random());
+    auto opened = Store::Open(options_);
+    if (opened.ok()) {
+      ++whole;
+      store_ = *std::move(opened);
+      EXPECT_THAT(worlds, ::testing::Contains(Read()));
+      store_.reset();
+    } else {
+      ASSERT_TRUE(absl::IsDataLoss(opened.status())) << opened.status();
+      ASSERT_THAT(RepairStore({.directory = options_.directory, .env = env_.env()}).status(),
+                  IsOk());
+      ASSERT_NO_FATAL_FAILURE(MustOpen());
+      const World kept = Read();
+      for (const auto& [row, contents] : worlds.front().at("docs").rows) {
+        EXPECT_TRUE(kept.at("docs").rows.contains(row)) << row;
+      }
+      store_.reset();
+    }
+  }
+  EXPECT_GT(whole, 0);
+}
 
 TEST_F(StoreFaultTest, AFullDiskRefusesWritesAndWritingResumesByItself) {
   ASSERT_NO_FATAL_FAILURE(MustOpen());
