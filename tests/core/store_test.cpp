@@ -365,6 +365,32 @@ TEST_F(StoreTest, DropFreesTheDisk) {
   EXPECT_LT(store_->statistics().live_bytes, before * 6 / 10);
 }
 
+TEST_F(StoreTest, ReplacedRowsFreeTheDisk) {
+  options_.tuning.memtable_bytes = 1 << 20;
+  MustOpen();
+  std::mt19937_64 random(3);
+  const CollectionNumber docs = MustCreate("docs", {.dimension = 250});
+  constexpr uint64_t kRows = 4'000, kBatch = 100;
+  std::map<uint64_t, Row> rows;
+  for (uint64_t next = 0; next < 10 * kRows;) {
+    StoreBatch batch;
+    for (uint64_t end = next + kBatch; next < end; ++next) {
+      Row row{next % kRows, RandomRow(250, random).vector};
+      batch.PutRow(docs, next, View(row.id), row.vector);
+      rows[next] = std::move(row);
+      if (next < kRows) continue;
+      batch.DeleteRow(docs, next - kRows);
+      rows.erase(next - kRows);
+    }
+    batch.PutState(docs, {.sequence = next, .next_row = next});
+    ASSERT_THAT(store_->Commit(std::move(batch), [] { return StoreBatch(); }), IsOk());
+  }
+  const uint64_t written = store_->statistics().batch_bytes;
+  EXPECT_TRUE(Eventually([&] { return store_->statistics().live_bytes < written / 4; }))
+      << written << " bytes written, now " << store_->statistics().live_bytes;
+  EXPECT_EQ(All().at(docs).rows, rows);
+}
+
 TEST_F(StoreTest, ABulkLoadWritesVectorsAboutTwice) {
   MustOpen();
   std::mt19937_64 random(2);
