@@ -115,6 +115,8 @@ struct Store::Impl {
   // REQUIRES: `mutex` is held.
   absl::Status Fail(const rocksdb::Status& status, const Undo& undo);
   absl::Status Heal(bool at_once = false);
+  // REQUIRES: `mutex` is held alone.
+  absl::Status OpenAnew();
 
   absl::StatusOr<CollectionEntry> ReadEntry(CollectionNumber collection);
   absl::Status PutEntry(CollectionNumber collection, const CollectionEntry& entry,
@@ -144,9 +146,9 @@ struct Store::Impl {
   std::atomic<bool> failed = false;
   std::mutex failure_mutex;  // guards what follows
   absl::Status failure;
-  std::vector<rocksdb::WriteBatch> undos;
   Clock::time_point healed_at = Clock::time_point::min();
-
+  // What follows is also read by who holds `mutex` alone.
+  std::vector<rocksdb::WriteBatch> undos;
   // Background work has met damage. It would meet it again and again, and stop all writing each
   // time: so it rests until the store is repaired.
   bool damaged = false;
@@ -288,39 +290,42 @@ absl::Status Store::Impl::Fail(const rocksdb::Status& status, const Undo& undo) 
 
 absl::Status Store::Impl::Heal(bool at_once) {
   if (!failed) return absl::OkStatus();
+  // Why there is nothing to be done now; OK when something is.
   const auto too_early = [&] {
     const std::lock_guard failure_lock(failure_mutex);
-    return !at_once && healed_at != Clock::time_point::min() &&
-           Clock::now() - healed_at < options.tuning.heal_every;
+    const bool early = !at_once && healed_at != Clock::time_point::min() &&
+                       Clock::now() - healed_at < options.tuning.heal_every;
+    return early ? failure : absl::OkStatus();
   };
-  const auto why = [&] {
-    const std::lock_guard failure_lock(failure_mutex);
-    return failure;
-  };
-  if (too_early()) return why();
+  if (absl::Status early = too_early(); !early.ok()) return early;
   sweeper.Rest();
   const std::unique_lock alone(mutex);
   if (!failed) return absl::OkStatus();
-  if (too_early()) return why();
+  if (absl::Status early = too_early(); !early.ok()) return early;
 
+  absl::Status healed = OpenAnew();
   const std::lock_guard failure_lock(failure_mutex);
   healed_at = Clock::now();
+  failure = healed;
+  failed = !healed.ok();
+  if (healed.ok() && !damaged) sweeper.Resume();
+  return healed;
+}
+
+absl::Status Store::Impl::OpenAnew() {
   database.reset();
   auto opened = OpenDatabase(options.directory, database_options,
                              damaged ? DatabaseMode::kNoCompaction : DatabaseMode::kReadWrite);
-  if (!opened.ok()) return failure = opened.status();
+  if (!opened.ok()) return opened.status();
   database.emplace(std::move(*opened));
   rocksdb::WriteOptions write;
   write.sync = true;
   // Undoing twice is undoing once, should a later one fail.
   for (rocksdb::WriteBatch& undo : undos) {
     const rocksdb::Status status = database->db->Write(write, &undo);
-    if (!status.ok()) return failure = ToStatus(status, options.directory);
+    if (!status.ok()) return ToStatus(status, options.directory);
   }
   undos.clear();
-  failure = absl::OkStatus();
-  failed = false;
-  if (!damaged) sweeper.Resume();
   return absl::OkStatus();
 }
 

@@ -28,8 +28,9 @@ struct Database;
 
 enum class Durability {
   kFsync,  // an acknowledged write is on the disk
-  kAsync,  // it is with the operating system: a crash of the process loses nothing, a power cut the
-           // last writes
+  // It is with the operating system: a crash of the process loses nothing; a power cut the last
+  // writes, and where it leaves a hole in the log, only a repair can tell that from damage.
+  kAsync,
 };
 
 // Names a collection for as long as the store lives, whatever is dropped or created meanwhile.

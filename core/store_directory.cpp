@@ -54,17 +54,18 @@ absl::Status Make(const std::string& directory) {
 }
 
 // Whether the directory is a store's, or empty enough to become one.
-absl::Status CheckContents(const std::string& directory) {
+absl::Status CheckContents(const std::string& directory, DirectoryLock::Missing missing) {
   std::error_code error;
   std::vector<std::string> strangers;
   bool derived = false;  // what only a store that was once here can have left
   for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
        entry.increment(error)) {
     const std::string name = entry->path().filename();
-    if (name == kDatabase) return absl::OkStatus();
+    if (name == kDatabase && !fs::is_empty(entry->path(), error)) return absl::OkStatus();
     if (name == "codes" || name == "snapshots" || name.starts_with(std::string(kDatabase) + ".")) {
       derived = derived || !fs::is_empty(entry->path(), error);
-    } else if (name != kLockFile && name != "lost+found") {  // the root of a file system has that
+    } else if (name != kDatabase && name != kLockFile &&
+               name != "lost+found") {  // the root of a file system has that
       strangers.push_back(name);
     }
   }
@@ -76,6 +77,9 @@ absl::Status CheckContents(const std::string& directory) {
         "data directory %s has parts of a store but not its database %s: put that back, or start "
         "with an empty directory and restore a snapshot",
         directory, DatabasePath(directory)));
+  }
+  if (missing == DirectoryLock::kRefuse) {
+    return absl::NotFoundError(absl::StrFormat("data directory %s has no store", directory));
   }
   if (strangers.empty()) return absl::OkStatus();
   std::sort(strangers.begin(), strangers.end());
@@ -131,7 +135,7 @@ absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(const std::string& director
     return absl::FailedPreconditionError(
         absl::StrFormat("data directory %s is a file, not a directory", directory));
   }
-  if (absl::Status ours = CheckContents(directory); !ours.ok()) return ours;
+  if (absl::Status ours = CheckContents(directory, missing); !ours.ok()) return ours;
 
   const std::string path = absl::StrFormat("%s/%s", directory, kLockFile);
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);

@@ -23,11 +23,12 @@ class DirectoryLock {
  public:
   enum Missing { kCreate, kRefuse };
 
-  // Creates a missing directory, but not its parents, unless it is to be refused.
+  // Creates a missing directory, but not its parents, unless a missing store is to be refused.
   //
   // FAILED_PRECONDITION: it is in use (with the process), is no directory, or holds files but no
-  // store. NOT_FOUND: it is missing, or its parent. PERMISSION_DENIED, UNAVAILABLE: the system's
-  // reason. DATA_LOSS: what belongs to a store is there and its database is not.
+  // store. NOT_FOUND: its parent is missing, or it is to be refused and has no store.
+  // PERMISSION_DENIED, UNAVAILABLE: the system's reason. DATA_LOSS: what belongs to a store is
+  // there and its database is not.
   static absl::StatusOr<DirectoryLock> Acquire(const std::string& directory, Missing missing);
   ~DirectoryLock();
   DirectoryLock(DirectoryLock&& other) noexcept;

@@ -269,6 +269,11 @@ TEST_F(StoreCheckTest, NothingIsMadeWhereThereIsNoStore) {
   EXPECT_THAT(VerifyStore(options).status(), StatusIs(absl::StatusCode::kNotFound, _));
   EXPECT_THAT(RepairStore(options).status(), StatusIs(absl::StatusCode::kNotFound, _));
   EXPECT_FALSE(fs::exists(options.directory));
+  fs::create_directory(options.directory);
+  EXPECT_THAT(VerifyStore(options).status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("has no store")));
+  EXPECT_THAT(RepairStore(options).status(), StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_TRUE(fs::is_empty(options.directory));
 }
 
 TEST_F(StoreCheckTest, AFlippedBitOfAVectorLosesThatRowOnly) {

@@ -237,6 +237,9 @@ TEST_F(StoreTest, NoNewStoreIsMadeOverTheRemainsOfAnOldOne) {
   fs::create_directories(data / "codes" / "1");
   fs::rename(data / "store", folder_.path() / "elsewhere");
   EXPECT_THAT(OpenStatus(), StatusIs(kDataLoss, HasSubstr("but not its database")));
+  fs::create_directory(data / "store");
+  EXPECT_THAT(OpenStatus(), StatusIs(kDataLoss, HasSubstr("but not its database")));
+  fs::remove(data / "store");
   fs::rename(folder_.path() / "elsewhere", data / "store");
   fs::rename(data / "store" / "CURRENT", folder_.path() / "CURRENT");
   EXPECT_THAT(OpenStatus(),
