@@ -1,12 +1,12 @@
 #include "core/restored_rows.h"
 
-#include <algorithm>
 #include <cmath>
 #include <mutex>
 #include <shared_mutex>
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "core/reference_score.h"
@@ -17,7 +17,6 @@ namespace {
 
 // What goes to the store at a time: much more than a sync costs.
 constexpr uint64_t kCommitBytes = uint64_t{8} << 20;
-constexpr uint32_t kCodeRows = 16 * kGroupRows;
 
 absl::Status Refused(uint64_t row, std::string_view what) {
   return absl::DataLossError(absl::StrFormat("row %d: %s", row, what));
@@ -93,21 +92,9 @@ absl::Status RestoredRows::Finish(uint64_t sequence) {
 }
 
 void RestoredRows::Code() {
-  struct Piece {
-    const CollectionState::Part* part;
-    uint32_t begin, end;
-  };
-  std::vector<Piece> pieces;
-  for (const CollectionState::Part& part : state_.parts) {
-    const auto whole = static_cast<uint32_t>(part.rows / kGroupRows * kGroupRows);
-    for (uint32_t begin = 0; begin < whole; begin += kCodeRows) {
-      pieces.push_back({&part, begin, std::min(whole, begin + kCodeRows)});
-    }
-  }
-  table_.workers.ForEach(pieces.size(), [&](int, size_t i) {
-    const Piece& piece = pieces[i];
-    piece.part->codes->Encode(*piece.part->segment, table_.kernel(), piece.begin, piece.end);
-  });
+  std::vector<RowTable::RowRange> ranges;
+  for (const CollectionState::Part& part : state_.parts) ranges.push_back({&part, 0, part.rows});
+  table_.Code(ranges);
 }
 
 absl::Status RestoredRows::Publish(uint64_t sequence) {

@@ -141,17 +141,11 @@ template <typename V, FirstCode kCode, size_t kQueries, size_t kGroups>
       for (size_t g = 0; g < kGroups; ++g) sum[q][g] = V::AddProducts(sum[q][g], part[g], four);
     }
   };
-  if constexpr (kHalves == 2 && kQueries > 1) {
-    // One half after the other: both in one loop would not fit the registers, and the lines are in
-    // the first-level cache the second time.
-    for (size_t line = 0; line < lines; ++line) add(line, 0, digits + 2 * line * kDigitStep);
-    for (size_t line = 0; line < lines; ++line) add(line, 1, digits + (2 * line + 1) * kDigitStep);
-  } else {
+  static_assert(kHalves == 1 || kQueries == 1, "both halves of a line fit the registers of one");
 #pragma GCC unroll 1
-    for (size_t line = 0; line < lines; ++line) {
-      add(line, 0, digits + kHalves * line * kDigitStep);
-      if constexpr (kHalves == 2) add(line, 1, digits + (2 * line + 1) * kDigitStep);
-    }
+  for (size_t line = 0; line < lines; ++line) {
+    add(line, 0, digits + kHalves * line * kDigitStep);
+    if constexpr (kHalves == 2) add(line, 1, digits + (2 * line + 1) * kDigitStep);
   }
 #pragma GCC unroll 12
   for (size_t q = 0; q < kQueries; ++q) {
@@ -160,14 +154,10 @@ template <typename V, FirstCode kCode, size_t kQueries, size_t kGroups>
   }
 }
 
-// sum_j c_j v_j as float32. A sketch's is below 2^24 and exact in float32.
-template <typename V, FirstCode kCode>
-typename V::Floats TileProducts(typename V::Ints sum, int32_t digit_sum) {
-  if constexpr (kCode == FirstCode::kSketch) {
-    return V::AddFloats(V::ToFloats(sum), V::SetFloats(-7.5f * static_cast<float>(digit_sum)));
-  } else {
-    return V::ToFloats(sum);
-  }
+// sum_j c_j v_j of a sketch: below 2^24 and exact in float32.
+template <typename V>
+typename V::Floats SketchProducts(typename V::Ints sum, int32_t digit_sum) {
+  return V::AddFloats(V::ToFloats(sum), V::SetFloats(-7.5f * static_cast<float>(digit_sum)));
 }
 
 // What norm and bend add to a bound, for all queries of a tile: where norm and square are the same
@@ -282,7 +272,7 @@ Survivor* BoundSketch(const FirstSlab& slab, size_t first_group, size_t groups,
     SumTile<V, FirstCode::kSketch>(slab, slab.codes + group * group_bytes, digits.high, nullptr,
                                    sums);
     for (size_t g = 0; g < kGroups; ++g) {
-      const auto products = TileProducts<V, FirstCode::kSketch>(sums.sum[0][g], digits.high_sum);
+      const auto products = SketchProducts<V>(sums.sum[0][g], digits.high_sum);
       out = BoundGroup<V>(slab, (group + g) * kGroupRows, bound, best, products, bounds, out);
     }
   }
