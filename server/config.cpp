@@ -5,173 +5,39 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <string_view>
 #include <thread>
 
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
+#include "server/options.h"
 #include "server/version.h"
 
 namespace vexact::server {
 namespace {
 
-constexpr int64_t kMaxThreads = 1024;
-constexpr int64_t kMinMessageBytes = 1024;
-// gRPC counts the bytes of a message in an int.
-constexpr int64_t kMaxMessageBytes = std::numeric_limits<int>::max();
-constexpr int64_t kMaxDrainSeconds = 3600;
-constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
-
-constexpr char kDataDir[] = "data_dir";
-constexpr char kInMemory[] = "in_memory";
-
-constexpr std::string_view kVariablePrefix = "VEXACT_";
 // Not options: the configuration file, and what the kernels, the tests and the command-line client
 // read.
 constexpr std::string_view kOtherVariables[] = {"VEXACT_CONFIG", "VEXACT_TEST_DATA_DIR",
                                                 "VEXACT_FORCE_ISA", "VEXACT_SERVER"};
-
-absl::StatusOr<int64_t> ParseNumber(const std::string& value, int64_t least, int64_t most) {
-  int64_t number = 0;
-  if (!absl::SimpleAtoi(value, &number) || number < least || number > most) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("\"%s\" is not a whole number from %d to %d", value, least, most));
-  }
-  return number;
-}
-
-absl::Status SetListen(Config& config, const std::string& value) {
-  const size_t colon = value.rfind(':');
-  uint32_t port = 0;
-  if (colon == std::string::npos || colon == 0 ||
-      !absl::SimpleAtoi(value.substr(colon + 1), &port) || port > 65'535) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "\"%s\" is not HOST:PORT with a port from 0 to 65535, as in 127.0.0.1:7700", value));
-  }
-  config.listen = value;
-  return absl::OkStatus();
-}
-
-absl::Status SetDataDir(Config& config, const std::string& value) {
-  if (value.empty()) {
-    return absl::InvalidArgumentError("\"\" is not a directory; name one, or use --in-memory");
-  }
-  config.data_dir = value;
-  config.in_memory = false;
-  return absl::OkStatus();
-}
-
-absl::Status SetInMemory(Config& config, const std::string& value) {
-  if (value != "true" && value != "false") {
-    return absl::InvalidArgumentError(absl::StrFormat("\"%s\" is not true or false", value));
-  }
-  config.in_memory = value == "true";
-  return absl::OkStatus();
-}
-
-absl::Status SetDurability(Config& config, const std::string& value) {
-  for (const Durability durability : {Durability::kFsync, Durability::kAsync}) {
-    if (value != Name(durability)) continue;
-    config.durability = durability;
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrFormat("\"%s\" is not a durability; there are fsync and async", value));
-}
-
-absl::Status SetThreads(Config& config, const std::string& value) {
-  const absl::StatusOr<int64_t> number = ParseNumber(value, 1, kMaxThreads);
-  if (number.ok()) config.threads = static_cast<int>(*number);
-  return number.status();
-}
-
-absl::Status SetEngine(Config& config, const std::string& value) {
-  const std::optional<EngineKind> kind = ParseEngineKind(value);
-  if (!kind) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("\"%s\" is not an engine; there are scan, reference and faiss", value));
-  }
-  config.engine = *kind;
-  return absl::OkStatus();
-}
-
-absl::Status SetMaxMessageBytes(Config& config, const std::string& value) {
-  const absl::StatusOr<int64_t> number = ParseNumber(value, kMinMessageBytes, kMaxMessageBytes);
-  if (number.ok()) config.max_message_bytes = *number;
-  return number.status();
-}
-
-absl::Status SetDrainSeconds(Config& config, const std::string& value) {
-  const absl::StatusOr<int64_t> number = ParseNumber(value, 0, kMaxDrainSeconds);
-  if (number.ok()) config.drain_seconds = static_cast<int>(*number);
-  return number.status();
-}
-
-absl::Status SetLogLevel(Config& config, const std::string& value) {
-  if (std::ranges::find(kLogLevels, value) == std::end(kLogLevels)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("\"%s\" is not a level; there are debug, info, warning and error", value));
-  }
-  config.log_level = value;
-  return absl::OkStatus();
-}
-
-// One option, under its three names: --max-message-bytes, VEXACT_MAX_MESSAGE_BYTES,
-// max_message_bytes.
-struct Option {
-  enum Kind { kText, kNumber, kSwitch };
-
-  std::string key;  // as in TOML
-  std::string placeholder;
-  Kind kind;
-  std::string help;
-  absl::Status (*set)(Config&, const std::string& value);
-
-  std::string flag() const { return "--" + absl::StrReplaceAll(key, {{"_", "-"}}); }
-  std::string variable() const { return std::string(kVariablePrefix) + absl::AsciiStrToUpper(key); }
-};
-
-const std::vector<Option>& Options() {
-  static const auto& options = *new std::vector<Option>{
-      {"listen", "HOST:PORT", Option::kText,
-       "Where to listen; port 0 takes a free one [127.0.0.1:7700]", SetListen},
-      {kDataDir, "DIR", Option::kText,
-       "Where collections are kept; made where it is missing [vexact-data]", SetDataDir},
-      {kInMemory, "", Option::kSwitch,
-       "Keep collections in memory alone; they are gone when the server stops", SetInMemory},
-      {"durability", "MODE", Option::kText,
-       "fsync: acknowledged writes survive a power cut; async: it may take the last of them "
-       "[fsync]",
-       SetDurability},
-      {"threads", "N", Option::kNumber, "Threads that searches share [number of processors]",
-       SetThreads},
-      {"engine", "NAME", Option::kText,
-       "Engine of searches that name none: scan, reference or faiss [scan]", SetEngine},
-      {"max_message_bytes", "N", Option::kNumber, "Bytes of one message, either way [67108864]",
-       SetMaxMessageBytes},
-      {"drain_seconds", "N", Option::kNumber,
-       "How long to wait for running requests when stopping [10]", SetDrainSeconds},
-      {"log_level", "LEVEL", Option::kText,
-       "Least severe lines to log: debug, info, warning, error [info]", SetLogLevel},
-  };
-  return options;
-}
 
 // What one source says: the file, the environment or the flags.
 class Source {
  public:
   explicit Source(Config& config) : config_(config) {}
 
-  // Sets an option, naming in an error what it is called in this source.
-  absl::Status Set(const Option& option, const std::string& name, const std::string& value) {
-    if (absl::Status status = option.set(config_, value); !status.ok()) {
+  // Sets an option, naming in an error what it is called in this source; `place` is where it
+  // stands.
+  absl::Status Set(const Option& option, const std::string& name, const std::string& place,
+                   const std::string& value) {
+    if (absl::Status status = option.value.set(config_, value); !status.ok()) {
       return absl::Status(status.code(), absl::StrFormat("%s: %s", name, status.message()));
     }
-    if (option.key == kDataDir) data_dir_ = name;
+    config_.sources[option.key] = place;
+    if (option.key == kDataDir) {
+      data_dir_ = name;
+      config_.sources[kInMemory] = place;
+    }
     if (option.key == kInMemory && config_.in_memory) in_memory_ = name;
     if (data_dir_.empty() || in_memory_.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrFormat(
@@ -185,12 +51,12 @@ class Source {
 };
 
 // A value as text; nothing when it is of another kind than the option's.
-std::optional<std::string> ValueOf(const toml::node& node, Option::Kind kind) {
-  if (kind == Option::kNumber && node.is_integer()) {
+std::optional<std::string> ValueOf(const toml::node& node, OptionValue::Kind kind) {
+  if (kind == OptionValue::kNumber && node.is_integer()) {
     return std::to_string(node.as_integer()->get());
   }
-  if (kind == Option::kText && node.is_string()) return node.as_string()->get();
-  if (kind == Option::kSwitch && node.is_boolean()) {
+  if (kind == OptionValue::kText && node.is_string()) return node.as_string()->get();
+  if (kind == OptionValue::kSwitch && node.is_boolean()) {
     return node.as_boolean()->get() ? "true" : "false";
   }
   return std::nullopt;
@@ -200,19 +66,19 @@ absl::Status ReadTable(Config& config, const std::string& path, const toml::tabl
   constexpr const char* kKinds[] = {"string", "whole number", "boolean"};
   Source source(config);
   for (const auto& [key, node] : table) {
-    const std::string name =
-        absl::StrFormat("%s:%d: %s", path, node.source().begin.line, std::string(key.str()));
+    const std::string place = absl::StrFormat("%s:%d", path, node.source().begin.line);
+    const std::string name = absl::StrFormat("%s: %s", place, std::string(key.str()));
     const auto option = std::ranges::find(Options(), key.str(), &Option::key);
     if (option == Options().end()) {
       return absl::InvalidArgumentError(name +
                                         ": there is no such option; vexactd --help lists them");
     }
-    const std::optional<std::string> value = ValueOf(node, option->kind);
+    const std::optional<std::string> value = ValueOf(node, option->value.kind);
     if (!value) {
       return absl::InvalidArgumentError(
-          absl::StrFormat("%s: must be a %s", name, kKinds[option->kind]));
+          absl::StrFormat("%s: must be a %s", name, kKinds[option->value.kind]));
     }
-    if (absl::Status status = source.Set(*option, name, *value); !status.ok()) return status;
+    if (absl::Status status = source.Set(*option, name, place, *value); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -276,7 +142,7 @@ CommandLine::CommandLine() {
   for (size_t i = 0; i < Options().size(); ++i) {
     const Option& option = Options()[i];
     CLI::Option* added =
-        option.kind == Option::kSwitch
+        option.value.kind == OptionValue::kSwitch
             ? app.add_flag(option.flag(), flags[i], option.help)
             : app.add_option(option.flag(), flags[i], option.help)->type_name(option.placeholder);
     parsed.push_back(added->multi_option_policy(CLI::MultiOptionPolicy::TakeLast));
@@ -288,7 +154,7 @@ absl::Status ReadEnvironment(Config& config, const EnvironmentLookup& environmen
   for (const Option& option : Options()) {
     const std::optional<std::string> value = environment(option.variable());
     if (!value) continue;
-    absl::Status status = source.Set(option, option.variable(), *value);
+    absl::Status status = source.Set(option, option.variable(), option.variable(), *value);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -299,7 +165,7 @@ absl::Status ReadFlags(Config& config, const CommandLine& line) {
   for (size_t i = 0; i < Options().size(); ++i) {
     if (line.parsed[i]->count() == 0) continue;
     const Option& option = Options()[i];
-    absl::Status status = source.Set(option, option.flag(), line.flags[i]);
+    absl::Status status = source.Set(option, option.flag(), option.flag(), line.flags[i]);
     if (!status.ok()) return status;
   }
   if (line.verify && line.repair) {

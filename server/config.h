@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,6 +47,8 @@ struct Config {
   std::string log_level = "info";
   // The file that was read; empty when there was none.
   std::string file;
+  // By option: where its value stands (FILE:LINE, a variable, a flag). The others have defaults.
+  std::map<std::string, std::string, std::less<>> sources;
 };
 
 // Text that the caller of the program asked for instead of a server.

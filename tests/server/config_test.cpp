@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 
+#include "server/options.h"
 #include "tests/support/files.h"
 
 namespace vexact::server {
@@ -14,6 +15,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
+using ::testing::Pair;
+using ::testing::UnorderedElementsAre;
 
 class ConfigTest : public ::testing::Test {
  protected:
@@ -101,6 +104,31 @@ TEST_F(ConfigTest, LaterSourcesWin) {
   EXPECT_EQ(config.max_message_bytes, 2222);
   EXPECT_EQ(config.file, file);
   EXPECT_EQ(Good({"--threads", "5", "--threads", "6"}).threads, 6);
+}
+
+TEST_F(ConfigTest, SaysWhereEachValueStands) {
+  const std::string file = File("\nthreads = 2\nengine = \"faiss\"\nin_memory = true\n");
+  environment_ = {{"VEXACT_ENGINE", "reference"}, {"VEXACT_LOG_LEVEL", "debug"}};
+  const Config config = Good({"--config", file, "--log-level", "error", "--data-dir", "/d"});
+  EXPECT_THAT(config.sources,
+              UnorderedElementsAre(Pair("threads", file + ":2"), Pair("engine", "VEXACT_ENGINE"),
+                                   Pair("log_level", "--log-level"), Pair("data_dir", "--data-dir"),
+                                   // Memory alone is given up for the directory.
+                                   Pair("in_memory", "--data-dir")));
+}
+
+TEST_F(ConfigTest, WritesEveryValueAsItReadsIt) {
+  const Config config = Good({"--listen=[::1]:1", "--threads", "3", "--engine", "faiss",
+                              "--durability=async", "--in-memory", "--log-level", "debug"});
+  Config copy;
+  for (const Option& option : Options()) {
+    ASSERT_TRUE(option.value.set(copy, option.value.get(config)).ok()) << option.key;
+    EXPECT_EQ(option.value.get(copy), option.value.get(config)) << option.key;
+  }
+  EXPECT_EQ(copy.listen, "[::1]:1");
+  EXPECT_EQ(copy.threads, 3);
+  EXPECT_EQ(copy.durability, Durability::kAsync);
+  EXPECT_TRUE(copy.in_memory);
 }
 
 TEST_F(ConfigTest, MemoryAloneIsASwitchInEverySource) {

@@ -1,0 +1,47 @@
+// The options of vexactd: what each one is called, takes and means.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/config.h"
+
+namespace vexact::server {
+
+// What stands before the name of an option in the environment.
+inline constexpr char kVariablePrefix[] = "VEXACT_";
+
+// How the value of an option is written as text, and what kind of value it is in TOML.
+struct OptionValue {
+  enum Kind { kText, kNumber, kSwitch };
+  Kind kind;
+  // INVALID_ARGUMENT names the value and what is allowed.
+  std::function<absl::Status(Config&, const std::string& value)> set;
+  std::function<std::string(const Config&)> get;
+};
+
+// One option, under its three names: --max-message-bytes, VEXACT_MAX_MESSAGE_BYTES,
+// max_message_bytes.
+struct Option {
+  // Whether a running server takes a new value on SIGHUP (Server::Apply), or the next one.
+  enum Effect { kAtStart, kLive };
+
+  std::string key;  // as in TOML
+  std::string placeholder;
+  Effect effect;
+  std::string help;
+  OptionValue value;
+
+  std::string flag() const;
+  std::string variable() const;
+};
+
+// In the order in which --help lists them.
+const std::vector<Option>& Options();
+
+inline constexpr char kDataDir[] = "data_dir";
+inline constexpr char kInMemory[] = "in_memory";
+
+}  // namespace vexact::server
