@@ -3,7 +3,6 @@
 #include <google/protobuf/message.h>
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/proto_buffer_writer.h>
-#include <spdlog/spdlog.h>
 
 #include <exception>
 #include <new>
@@ -13,12 +12,9 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "server/log.h"
 
 namespace vexact::server {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Answers are written in blocks of at most this.
 constexpr int kWriteBlockBytes = 1 << 20;
@@ -31,24 +27,27 @@ constexpr absl::Duration kDeadlineSlack = absl::Milliseconds(50);
 // Owns itself: gRPC calls OnDone once, after everything else.
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
-  UnaryCall(ServiceContext& context, const grpc::CallbackServerContext& call,
-            std::string_view method, std::function<absl::Status(const CallInfo&)> handler)
+  UnaryCall(ServiceContext& context, grpc::CallbackServerContext& call, std::string_view method,
+            std::function<absl::Status(const CallInfo&)> handler)
       : context_(context),
-        call_(call),
-        method_(method),
         handler_(std::move(handler)),
-        info_{.arrival = Clock::now(),
+        trace_(context, call, method),
+        info_{.trace = trace_,
               .interrupt = {.stop = stop_.get_token(), .deadline = DeadlineOf(call)}} {}
 
   void Start() {
     absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
-    if (!ticket.ok()) return End(ticket.status());
+    if (!ticket.ok()) {
+      context_.metrics.CountRefusal(Refusal::kNotServing);
+      return End(ticket.status());
+    }
     ticket_ = *std::move(ticket);
     context_.threads.Run([this] { End(CarryOut()); });
   }
 
  private:
   absl::Status CarryOut() {
+    trace_.Begin();
     if (absl::Status status = info_.interrupt.Check(); !status.ok()) return status;
     absl::Status status = RunGuarded([this] { return handler_(info_); });
     storage_fails_ = context_.storage.Watch();
@@ -60,7 +59,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   // The last act: gRPC may have destroyed this when Finish returns.
   void End(const absl::Status& status) {
-    if (!status.ok()) LogFailure(method_, call_, info_.arrival, status, storage_fails_);
+    trace_.Answered();
+    trace_.End(status, storage_fails_);
     Finish(ToGrpc(status));
   }
 
@@ -68,9 +68,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
   ServiceContext& context_;
-  const grpc::CallbackServerContext& call_;
-  const std::string_view method_;
   const std::function<absl::Status(const CallInfo&)> handler_;
+  RequestTrace trace_;
   std::stop_source stop_;
   const CallInfo info_;
   Admission::Ticket ticket_;
@@ -141,17 +140,6 @@ absl::Status Serialize(const Config& config, const google::protobuf::Message& me
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   return {static_cast<grpc::StatusCode>(status.raw_code()), std::string(status.message())};
-}
-
-void LogFailure(std::string_view method, const grpc::CallbackServerContext& call,
-                Clock::time_point arrival, const absl::Status& status, bool storage_fails) {
-  const std::chrono::duration<double, std::milli> duration = Clock::now() - arrival;
-  const bool known = storage_fails && (absl::IsResourceExhausted(status) ||
-                                       absl::IsUnavailable(status) || absl::IsDataLoss(status));
-  spdlog::log(known ? spdlog::level::debug : spdlog::level::warn,
-              "request method={} code={} peer={} ms={:.3f} message={}", method,
-              absl::StatusCodeToString(status.code()), LogValue(call.peer()), duration.count(),
-              LogValue(status));
 }
 
 }  // namespace vexact::server

@@ -8,20 +8,20 @@
 #include <google/protobuf/arena.h>
 #include <grpcpp/grpcpp.h>
 
-#include <chrono>
 #include <functional>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "core/interrupt.h"
+#include "server/request_trace.h"
 #include "server/service_context.h"
 
 namespace vexact::server {
 
 // What a handler may ask about the call it carries out.
 struct CallInfo {
-  std::chrono::steady_clock::time_point arrival;
+  RequestTrace& trace;
   // Of the caller: its deadline, its cancellation.
   Interrupt interrupt;
 };
@@ -54,12 +54,6 @@ absl::Status Serialize(const Config& config, const google::protobuf::Message& me
 
 // The same status on the wire.
 grpc::Status ToGrpc(const absl::Status& status);
-
-// One line, for a call that failed. While the storage fails, as the log says already, the calls
-// that it makes fail are logged at level debug.
-void LogFailure(std::string_view method, const grpc::CallbackServerContext& call,
-                std::chrono::steady_clock::time_point arrival, const absl::Status& status,
-                bool storage_fails);
 
 // A unary call with its messages: `handler` is absl::Status(const Request&, const CallInfo&,
 // Response&).

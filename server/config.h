@@ -45,6 +45,10 @@ struct Config {
   int drain_seconds = 10;
   // The least severe lines to log: debug, info, warning or error.
   std::string log_level = "info";
+  // How long a search or a write takes at least that is logged as slow; 0: none is.
+  int slow_query_ms = 1000;
+  // HOST:PORT where Prometheus may ask for metrics; empty: nowhere.
+  std::string metrics_listen;
   // The file that was read; empty when there was none.
   std::string file;
   // By option: where its value stands (FILE:LINE, a variable, a flag). The others have defaults.

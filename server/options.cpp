@@ -20,6 +20,7 @@ constexpr int64_t kMinMessageBytes = 1024;
 // gRPC counts the bytes of a message in an int.
 constexpr int64_t kMaxMessageBytes = std::numeric_limits<int>::max();
 constexpr int64_t kMaxDrainSeconds = 3600;
+constexpr int64_t kMaxSlowQueryMs = 3'600'000;
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 
 template <typename Number>
@@ -56,7 +57,7 @@ OptionValue Text(std::string Config::*field,
   return {OptionValue::kText, std::move(set), [=](const Config& config) { return config.*field; }};
 }
 
-absl::Status SetListen(Config& config, const std::string& value) {
+absl::Status CheckAddress(const std::string& value) {
   const size_t colon = value.rfind(':');
   uint32_t port = 0;
   if (colon == std::string::npos || colon == 0 ||
@@ -64,8 +65,20 @@ absl::Status SetListen(Config& config, const std::string& value) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "\"%s\" is not HOST:PORT with a port from 0 to 65535, as in 127.0.0.1:7700", value));
   }
-  config.listen = value;
   return absl::OkStatus();
+}
+
+absl::Status SetListen(Config& config, const std::string& value) {
+  absl::Status status = CheckAddress(value);
+  if (status.ok()) config.listen = value;
+  return status;
+}
+
+// Empty, to take back what an earlier source says.
+absl::Status SetMetricsListen(Config& config, const std::string& value) {
+  absl::Status status = value.empty() ? absl::OkStatus() : CheckAddress(value);
+  if (status.ok()) config.metrics_listen = value;
+  return status;
 }
 
 absl::Status SetDataDir(Config& config, const std::string& value) {
@@ -146,6 +159,12 @@ const std::vector<Option>& Options() {
       {"log_level", "LEVEL", Option::kLive,
        "Least severe lines to log: debug, info, warning, error [info]",
        Text(&Config::log_level, SetLogLevel)},
+      {"slow_query_ms", "N", Option::kAtStart,
+       "Log searches and writes that take so long, with the reason; 0: none [1000]",
+       WholeNumber(&Config::slow_query_ms, 0, kMaxSlowQueryMs)},
+      {"metrics_listen", "HOST:PORT", Option::kAtStart,
+       "Serve metrics for Prometheus at http://HOST:PORT/metrics, to anybody [nowhere]",
+       Text(&Config::metrics_listen, SetMetricsListen)},
   };
   return options;
 }

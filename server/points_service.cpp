@@ -41,12 +41,13 @@ absl::Status PointsService::Get(const v1::GetPointsRequest& request,
   return absl::OkStatus();
 }
 
-absl::Status PointsService::Delete(const v1::DeletePointsRequest& request,
+absl::Status PointsService::Delete(const v1::DeletePointsRequest& request, const CallInfo& info,
                                    v1::DeletePointsResponse& response) {
   const auto collection = context_.catalog().Get(request.collection());
   if (!collection.ok()) return collection.status();
   const auto ids = ReadIds(request.ids());
   if (!ids.ok()) return ids.status();
+  info.trace.write() = {.collection = (*collection)->name(), .rows = ids->size()};
   const auto result = (*collection)->Delete(*ids);
   if (!result.ok()) return result.status();
   response.set_deleted(result->deleted);
@@ -95,8 +96,8 @@ grpc::ServerUnaryReactor* PointsService::Upsert(grpc::CallbackServerContext* cal
                                                 grpc::ByteBuffer* response_bytes) {
   return StartUnary<v1::UpsertRequest, v1::UpsertResponse>(
       context_, call, "Points/Upsert", request_bytes, response_bytes,
-      [this](const v1::UpsertRequest& request, const CallInfo&, v1::UpsertResponse& response) {
-        return ApplyUpsert(context_.catalog(), request, response);
+      [this](const v1::UpsertRequest& request, const CallInfo& info, v1::UpsertResponse& response) {
+        return ApplyUpsert(context_.catalog(), request, info.trace, response);
       });
 }
 
@@ -119,8 +120,8 @@ grpc::ServerUnaryReactor* PointsService::DeletePoints(grpc::CallbackServerContex
                                                       grpc::ByteBuffer* response_bytes) {
   return StartUnary<v1::DeletePointsRequest, v1::DeletePointsResponse>(
       context_, call, "Points/DeletePoints", request_bytes, response_bytes,
-      [this](const v1::DeletePointsRequest& request, const CallInfo&,
-             v1::DeletePointsResponse& response) { return Delete(request, response); });
+      [this](const v1::DeletePointsRequest& request, const CallInfo& info,
+             v1::DeletePointsResponse& response) { return Delete(request, info, response); });
 }
 
 grpc::ServerUnaryReactor* PointsService::CountPoints(grpc::CallbackServerContext* call,

@@ -1,6 +1,7 @@
 // The Points service (proto/vexact/v1/points.proto).
 #pragma once
 
+#include "server/call.h"
 #include "server/service_context.h"
 #include "vexact/v1/points.grpc.pb.h"
 
@@ -36,7 +37,8 @@ class PointsService final : public PointsServiceBase {
 
  private:
   absl::Status Get(const v1::GetPointsRequest& request, v1::GetPointsResponse& response);
-  absl::Status Delete(const v1::DeletePointsRequest& request, v1::DeletePointsResponse& response);
+  absl::Status Delete(const v1::DeletePointsRequest& request, const CallInfo& info,
+                      v1::DeletePointsResponse& response);
   absl::Status Count(const v1::CountPointsRequest& request, v1::CountPointsResponse& response);
   absl::Status Scroll(const v1::ScrollPointsRequest& request, v1::ScrollPointsResponse& response);
 

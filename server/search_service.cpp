@@ -144,8 +144,23 @@ absl::Status SearchService::RunSearch(const v1::SearchRequest& request, const Ca
   const auto queries = ReadQueries(request.queries(), floats);
   if (!queries.ok()) return queries.status();
 
+  SlowSearch& trace = info.trace.search();
+  trace = {.collection = *collection,
+           .engine = options->engine,
+           .queries = queries->size(),
+           .k = options->k,
+           .with_vectors = request.with_vectors()};
+  const auto scan_begin = std::chrono::steady_clock::now();
   const auto found = (*collection)->Search(*queries, *options, info.interrupt);
+  trace.scan = std::chrono::steady_clock::now() - scan_begin;
+  context_.metrics.ObserveScan(queries->size(), trace.scan);
   if (!found.ok()) return found.status();
+
+  trace.rows = found->rows_compared;
+  trace.scanned_queries = queries->size();
+  trace.rows_refined = found->statistics.rows_refined;
+  trace.rows_rescored = found->statistics.rows_rescored;
+  trace.bytes_read = found->statistics.bytes_read;
 
   uint64_t bytes = 0;
   for (const auto& hits : found->hits) {
@@ -156,6 +171,7 @@ absl::Status SearchService::RunSearch(const v1::SearchRequest& request, const Ca
     status = CheckAnswerBytes(context_.config, bytes, /*at_least=*/true);
     if (!status.ok()) return status;
   }
+  trace.answer_bytes = bytes;
   response.set_metric(ToProto(found->metric));
   response.set_engine(ToProto(options->engine));
   response.set_rows_compared(found->rows_compared);
@@ -163,7 +179,7 @@ absl::Status SearchService::RunSearch(const v1::SearchRequest& request, const Ca
   response.set_rows_refined(found->statistics.rows_refined);
   response.set_rows_rescored(found->statistics.rows_rescored);
   response.set_bytes_read(found->statistics.bytes_read);
-  const std::chrono::nanoseconds duration = std::chrono::steady_clock::now() - info.arrival;
+  const std::chrono::nanoseconds duration = std::chrono::steady_clock::now() - info.trace.arrival();
   response.set_server_time_ns(static_cast<uint64_t>(duration.count()));
   return absl::OkStatus();
 }

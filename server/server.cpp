@@ -93,6 +93,7 @@ struct Server::Parts {
       : config(config_given),
         workers(config.threads),
         storage(config, workers),
+        slow_log(metrics, std::chrono::milliseconds(config.slow_query_ms)),
         threads(RequestThreadCount(config)) {}
   ~Parts() {
     // By itself it would wait for streams that are open.
@@ -105,10 +106,13 @@ struct Server::Parts {
 
   const Config config;
   Workers workers;
+  Metrics metrics;
   Storage storage;
   Admission admission;
+  SlowLog slow_log;
   RequestThreads threads;
-  ServiceContext context{config, workers, storage, admission, threads, absl::Now()};
+  ServiceContext context{config,  workers, storage,  admission,
+                         threads, metrics, slow_log, absl::Now()};
   CollectionsService collections{context};
   PointsService points{context};
   SearchService search{context};

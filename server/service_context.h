@@ -6,7 +6,9 @@
 #include "core/workers.h"
 #include "server/admission.h"
 #include "server/config.h"
+#include "server/metrics.h"
 #include "server/request_threads.h"
+#include "server/slow_log.h"
 #include "server/storage.h"
 
 namespace vexact::server {
@@ -18,6 +20,8 @@ struct ServiceContext {
   Storage& storage;
   Admission& admission;
   RequestThreads& threads;
+  Metrics& metrics;
+  SlowLog& slow_log;
   absl::Time started;
 
   // REQUIRES: the request was let in.

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -148,17 +147,19 @@ absl::StatusOr<std::unique_ptr<Download>> OpenDownload(ServiceContext& context,
 template <typename Reactor>
 class Stream : public Reactor {
  protected:
-  Stream(ServiceContext& context, const grpc::CallbackServerContext& call, std::string_view method)
+  Stream(ServiceContext& context, grpc::CallbackServerContext& call, std::string_view method)
       : context_(context),
         call_(call),
-        method_(method),
-        arrival_(std::chrono::steady_clock::now()),
+        trace_(context, call, method),
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
   // Lets the call in, until its end.
   absl::Status Enter() {
     absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
-    if (!ticket.ok()) return ticket.status();
+    if (!ticket.ok()) {
+      context_.metrics.CountRefusal(Refusal::kNotServing);
+      return ticket.status();
+    }
     ticket_ = *std::move(ticket);
     return absl::OkStatus();
   }
@@ -185,7 +186,8 @@ class Stream : public Reactor {
 
   // The last act: gRPC may have destroyed this when Finish returns.
   void End(const absl::Status& status) {
-    if (!status.ok()) LogFailure(method_, call_, arrival_, status, storage_fails_);
+    trace_.Answered();
+    trace_.End(status, storage_fails_);
     Discard();
     ticket_ = {};
     this->Finish(ToGrpc(status));
@@ -201,8 +203,7 @@ class Stream : public Reactor {
   void OnDone() override { delete this; }
 
   const grpc::CallbackServerContext& call_;
-  const std::string_view method_;
-  const std::chrono::steady_clock::time_point arrival_;
+  RequestTrace trace_;
   std::stop_source stop_;
   const Interrupt interrupt_;
   Admission::Ticket ticket_;
@@ -211,7 +212,7 @@ class Stream : public Reactor {
 
 class DownloadStream final : public Stream<grpc::ServerWriteReactor<grpc::ByteBuffer>> {
  public:
-  DownloadStream(ServiceContext& context, const grpc::CallbackServerContext& call,
+  DownloadStream(ServiceContext& context, grpc::CallbackServerContext& call,
                  const grpc::ByteBuffer& request)
       : Stream(context, call, kDownload), request_(request) {}
 
@@ -253,7 +254,7 @@ class DownloadStream final : public Stream<grpc::ServerWriteReactor<grpc::ByteBu
 
 class RestoreStream final : public Stream<grpc::ServerReadReactor<grpc::ByteBuffer>> {
  public:
-  RestoreStream(ServiceContext& context, const grpc::CallbackServerContext& call,
+  RestoreStream(ServiceContext& context, grpc::CallbackServerContext& call,
                 grpc::ByteBuffer& response)
       : Stream(context, call, kRestore), response_(response) {}
 

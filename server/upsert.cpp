@@ -1,6 +1,5 @@
 #include "server/upsert.h"
 
-#include <chrono>
 #include <stop_token>
 #include <string_view>
 #include <utility>
@@ -18,14 +17,14 @@ constexpr std::string_view kMethod = "Points/BulkUpsert";
 // write, or the end. So its members need no lock. Owns itself, like a unary call.
 class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  BulkUpsert(ServiceContext& context, const grpc::CallbackServerContext& call)
+  BulkUpsert(ServiceContext& context, grpc::CallbackServerContext& call)
       : context_(context),
         call_(call),
-        arrival_(std::chrono::steady_clock::now()),
+        trace_(context, call, kMethod),
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
   void Start() {
-    if (absl::Status status = context_.admission.status(); !status.ok()) return End(status);
+    if (absl::Status status = context_.admission.status(); !status.ok()) return Refuse(status);
     StartRead(&incoming_);
   }
 
@@ -35,11 +34,14 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
       return End(call_.IsCancelled() ? Broken("while it waited for a request") : absl::OkStatus());
     }
     absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
-    if (!ticket.ok()) return End(ticket.status());
+    if (!ticket.ok()) return Refuse(ticket.status());
     ticket_ = *std::move(ticket);
+    trace_.Arrive();
     context_.threads.Run([this] {
+      trace_.Begin();
       const absl::Status status = RunGuarded([this] { return Apply(); });
       storage_fails_ = context_.storage.Watch();
+      trace_.Answered();
       if (!status.ok()) {
         return End(
             Prefixed(absl::StrFormat("request %d of the stream", acknowledged_ + 1), status));
@@ -56,7 +58,8 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     if (absl::Status status = Parse(incoming_, request); !status.ok()) return status;
     incoming_.Clear();
     v1::BulkUpsertResponse response;
-    absl::Status status = ApplyUpsert(context_.catalog(), request, *response.mutable_result());
+    absl::Status status =
+        ApplyUpsert(context_.catalog(), request, trace_, *response.mutable_result());
     if (!status.ok()) return status;
     response.set_acknowledged(acknowledged_ + 1);
     return Serialize(context_.config, response, outgoing_);
@@ -66,8 +69,13 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     if (!ok) return End(Broken("before a request could be acknowledged"));
     ++acknowledged_;
     ticket_ = {};
-    if (absl::Status status = context_.admission.status(); !status.ok()) return End(status);
+    if (absl::Status status = context_.admission.status(); !status.ok()) return Refuse(status);
     StartRead(&incoming_);
+  }
+
+  void Refuse(const absl::Status& status) {
+    context_.metrics.CountRefusal(Refusal::kNotServing);
+    End(status);
   }
 
   absl::Status Broken(std::string_view when) const {
@@ -77,7 +85,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
 
   // The last act: gRPC may have destroyed this when Finish returns.
   void End(const absl::Status& status) {
-    if (!status.ok()) LogFailure(kMethod, call_, arrival_, status, storage_fails_);
+    trace_.End(status, storage_fails_);
     Finish(ToGrpc(status));
   }
 
@@ -86,7 +94,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
 
   ServiceContext& context_;
   const grpc::CallbackServerContext& call_;
-  const std::chrono::steady_clock::time_point arrival_;
+  RequestTrace trace_;
   std::stop_source stop_;
   const Interrupt interrupt_;
   grpc::ByteBuffer incoming_;
@@ -98,13 +106,14 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
 
 }  // namespace
 
-absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request,
+absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request, RequestTrace& trace,
                          v1::UpsertResponse& response) {
   const auto collection = catalog.Get(request.collection());
   if (!collection.ok()) return collection.status();
   FloatViews floats;
   const auto points = ReadPoints(request, **collection, floats);
   if (!points.ok()) return points.status();
+  trace.write() = {.collection = (*collection)->name(), .rows = points->size()};
   const auto result = (*collection)->Upsert(*points);
   if (!result.ok()) return result.status();
   Fill(*result, response);

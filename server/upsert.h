@@ -5,12 +5,13 @@
 
 #include "absl/status/status.h"
 #include "core/catalog.h"
+#include "server/request_trace.h"
 #include "server/service_context.h"
 #include "vexact/v1/points.pb.h"
 
 namespace vexact::server {
 
-absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request,
+absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request, RequestTrace& trace,
                          v1::UpsertResponse& response);
 
 // Carries out a BulkUpsert call: reads a request, applies it on a request thread, acknowledges it,

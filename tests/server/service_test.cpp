@@ -503,9 +503,11 @@ TEST_F(ServiceTest, LogsARefusalOnOneLineAndASuccessNotAtAll) {
   server_.process.Signal(SIGTERM);
   EXPECT_EQ(server_.process.Wait(), 0);
   const std::string added = server_.process.log().substr(before.size());
-  EXPECT_THAT(added, ::testing::ContainsRegex("warning request method=Points/GetPoints "
-                                              "code=NOT_FOUND peer=ipv4:127.0.0.1:[0-9]+ "
-                                              "ms=[0-9.]+ message=\"no id [^\n]* in collection"));
+  EXPECT_THAT(added,
+              ::testing::ContainsRegex(
+                  "warning request method=Points/GetPoints "
+                  "code=NOT_FOUND peer=ipv4:127.0.0.1:[0-9]+ "
+                  "ms=[0-9.]+ request_id=[0-9a-f]{12} message=\"no id [^\n]* in collection"));
   EXPECT_EQ(added.find("Search/Search"), std::string::npos);
   EXPECT_EQ(std::count(added.begin(), added.end(), '\n'), 3) << added;
 }

@@ -1,0 +1,86 @@
+#include "server/request_trace.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <random>
+
+#include "absl/strings/str_format.h"
+#include "server/log.h"
+#include "server/service_context.h"
+
+namespace vexact::server {
+namespace {
+
+// Twelve hexadecimal digits: short enough to be said on the telephone and to need no allocation.
+std::string MakeId() {
+  static constexpr int kDigits = 12;
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  std::string id(kDigits, '0');
+  uint64_t bits = random();
+  for (char& digit : id) {
+    digit = "0123456789abcdef"[bits & 0xf];
+    bits >>= 4;
+  }
+  return id;
+}
+
+bool IsRequestId(grpc::string_ref id) {
+  return !id.empty() && id.size() <= kMaxRequestIdLength &&
+         std::all_of(id.begin(), id.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+}  // namespace
+
+RequestTrace::RequestTrace(ServiceContext& context, grpc::CallbackServerContext& call,
+                           std::string_view method)
+    : context_(context), call_(call), method_(method), arrival_(Clock::now()), begin_(arrival_) {
+  ReadId(call);
+  call.AddTrailingMetadata(kRequestIdKey, id_);
+}
+
+void RequestTrace::ReadId(const grpc::CallbackServerContext& call) {
+  const auto& metadata = call.client_metadata();
+  const auto given = metadata.find(kRequestIdKey);
+  if (given != metadata.end() && IsRequestId(given->second)) {
+    id_.assign(given->second.data(), given->second.size());
+    return;
+  }
+  id_ = MakeId();
+  if (given == metadata.end()) return;
+  spdlog::debug("request_id_replaced method={} peer={} request_id={} message={}", method_,
+                LogValue(call.peer()), id_,
+                LogValue(absl::StrFormat("the client's %s is not 1 to %d characters of printable "
+                                         "ASCII",
+                                         kRequestIdKey, kMaxRequestIdLength)));
+}
+
+void RequestTrace::Arrive() {
+  arrival_ = begin_ = Clock::now();
+  work_.emplace<std::monostate>();
+}
+
+void RequestTrace::Begin() {
+  begin_ = Clock::now();
+  mark_ = context_.slow_log.Take(begin_);
+}
+
+void RequestTrace::Answered() {
+  const Clock::time_point now = Clock::now();
+  context_.metrics.ObserveRequest(method_, now - arrival_);
+  context_.slow_log.Consider({method_, id_, arrival_, begin_, now, mark_}, work_);
+}
+
+void RequestTrace::End(const absl::Status& status, bool storage_fails) {
+  context_.metrics.CountCall(method_, status.code());
+  if (status.ok()) return;
+  const std::chrono::duration<double, std::milli> duration = Clock::now() - arrival_;
+  const bool known = storage_fails && (absl::IsResourceExhausted(status) ||
+                                       absl::IsUnavailable(status) || absl::IsDataLoss(status));
+  spdlog::log(known ? spdlog::level::debug : spdlog::level::warn,
+              "request method={} code={} peer={} ms={:.3f} request_id={} message={}", method_,
+              absl::StatusCodeToString(status.code()), LogValue(call_.peer()), duration.count(),
+              LogValue(id_), LogValue(status));
+}
+
+}  // namespace vexact::server
