@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -25,13 +24,6 @@ static_assert(std::endian::native == std::endian::little, "numbers are stored as
 
 // Bytes that are read or written at a time: they are hashed while they are in the cache.
 constexpr size_t kStepBytes = size_t{256} << 10;
-
-absl::Status SystemError(const char* what, const std::string& path, int error) {
-  const std::string message = absl::StrFormat("cannot %s %s: %s", what, path, std::strerror(error));
-  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
-  if (error == ENOENT) return absl::NotFoundError(message);
-  return absl::UnavailableError(message);
-}
 
 // A file descriptor that is closed at the end.
 class Descriptor {
@@ -80,6 +72,13 @@ class Hasher {
 };
 
 }  // namespace
+
+absl::Status SystemError(std::string_view what, const std::string& path, int error) {
+  const std::string message = absl::StrFormat("cannot %s %s: %s", what, path, std::strerror(error));
+  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
+  if (error == ENOENT) return absl::NotFoundError(message);
+  return absl::UnavailableError(message);
+}
 
 uint64_t Hash(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 

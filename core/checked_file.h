@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -25,6 +26,9 @@ uint64_t Hash(std::span<const std::byte> bytes);
 // written. Messages name the file.
 
 inline constexpr std::string_view kTemporarySuffix = ".tmp";
+
+// The error for what the system refuses: "cannot WHAT PATH: ...", with its number.
+absl::Status SystemError(std::string_view what, const std::string& path, int error);
 
 class CheckedFileWriter {
  public:

@@ -228,9 +228,7 @@ absl::Status CodesFolder::SaveLayout(const LayoutRecord& layout) {
   if (saved_generation_ == layout.generation) return absl::OkStatus();
   std::error_code error;
   std::filesystem::create_directories(path_, error);
-  if (error) {
-    return absl::UnavailableError(absl::StrFormat("cannot make %s: %s", path_, error.message()));
-  }
+  if (error) return SystemError("make", path_, error.value());
   const uint64_t hash = HashLayout(*layout.trained.layout);
   if (absl::Status status = WriteLayoutFile(LayoutPath(hash), layout); !status.ok()) return status;
   layouts_[hash] = layout.trained.layout;

@@ -48,15 +48,29 @@ Maintenance::Turn* Maintenance::Find(const std::weak_ptr<Collection>& collection
 void Maintenance::Run(const std::stop_token& stop) {
   while (std::optional<Turn> turn = Next(stop)) {
     const std::shared_ptr<Collection> collection = turn->collection.lock();
-    if (collection == nullptr) continue;
+    if (collection == nullptr) {
+      // It may be the one that was spoken of.
+      if (turn->waited.count() > 0) reported_ = absl::StatusCode::kOk;
+      continue;
+    }
     if (Postpone(*turn, *collection)) continue;
     const absl::Status status = Maintain(*collection, stop, report_);
     if (stop.stop_requested()) return;
-    if (!status.ok() && report_) {
-      report_(*collection, {.kind = MaintenanceEvent::kFailed, .status = status});
-    }
+    Report(*turn, *collection, status);
     Plan(*std::move(turn), *collection, status);
   }
+}
+
+void Maintenance::Report(const Turn& turn, const Collection& collection,
+                         const absl::Status& status) {
+  if (status.ok()) {
+    if (turn.waited.count() > 0) reported_ = absl::StatusCode::kOk;
+    return;
+  }
+  if (absl::IsResourceExhausted(status) || absl::IsUnavailable(status)) {
+    if (std::exchange(reported_, status.code()) == status.code()) return;
+  }
+  if (report_) report_(collection, {.kind = MaintenanceEvent::kFailed, .status = status});
 }
 
 bool Maintenance::Postpone(const Turn& turn, const Collection& collection) {

@@ -27,7 +27,8 @@ struct MaintenanceTuning {
 // runs has come to a point where it can be left; what still waits is dropped, which loses nothing.
 class Maintenance {
  public:
-  // `report` may be empty.
+  // `report` may be empty. A full or failing disk it is told of once, however many collections wait
+  // for it, until one of them has been maintained again.
   explicit Maintenance(MaintenanceReport report = nullptr, const MaintenanceTuning& tuning = {});
   ~Maintenance();
   Maintenance(const Maintenance&) = delete;
@@ -56,12 +57,17 @@ class Maintenance {
   // The collection's next turn, after one that ended with `status`.
   void Plan(Turn turn, const Collection& collection, const absl::Status& status);
 
+  // Says how a turn ended, unless that is known.
+  void Report(const Turn& turn, const Collection& collection, const absl::Status& status);
+
   const MaintenanceReport report_;
   const MaintenanceTuning tuning_;
   std::mutex mutex_;
   std::condition_variable_any wake_;
   std::vector<Turn> turns_;  // guarded by mutex_; one a collection, as they came
-  std::jthread thread_;      // last: it uses the rest
+  // Of the disk or the memory, of the thread alone: it concerns every collection, and is said once.
+  absl::StatusCode reported_ = absl::StatusCode::kOk;
+  std::jthread thread_;  // last: it uses the rest
 };
 
 }  // namespace vexact

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <iterator>
 #include <limits>
 #include <map>
@@ -393,7 +395,8 @@ absl::StatusOr<Database> OpenDatabase(const std::string& directory, const rocksd
 absl::Status ToStatus(const rocksdb::Status& status, const std::string& directory) {
   if (status.ok()) return absl::OkStatus();
   const std::string reason = status.ToString();
-  if (status.IsNoSpace()) {
+  // RocksDB has no code of its own for a disk quota, only the system's words.
+  if (status.IsNoSpace() || (status.IsIOError() && reason.ends_with(std::strerror(EDQUOT)))) {
     return absl::ResourceExhaustedError(absl::StrCat("the disk of data directory ", directory,
                                                      " is full", FreeSpace(directory), " (", reason,
                                                      ")"));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -175,13 +176,14 @@ absl::Status TrimManifest(rocksdb::Env& env, const std::string& database) {
   if (!bad || *bad == manifest.size() || NextRecord(manifest, *bad) || !LooksTorn(manifest, *bad)) {
     return absl::OkStatus();
   }
-  // RocksDB's file systems cannot truncate a file.
-  const std::string trimmed = path + ".dbtmp";  // which RocksDB deletes if a crash leaves it
-  rocksdb::Status written = rocksdb::WriteStringToFile(&env, manifest.substr(0, *bad), trimmed,
-                                                       /*should_sync=*/true);
-  if (written.ok()) written = env.RenameFile(trimmed, path);
-  if (written.ok()) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrFormat("cannot write %s: %s", path, written.ToString()));
+  // In place: on a full disk there is no room for another.
+  std::unique_ptr<rocksdb::WritableFile> file;
+  rocksdb::Status trimmed = env.ReopenWritableFile(path, &file, {});
+  if (trimmed.ok()) trimmed = file->Truncate(*bad);
+  if (trimmed.ok()) trimmed = file->Fsync();
+  if (trimmed.ok()) trimmed = file->Close();
+  if (trimmed.ok()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrFormat("cannot write %s: %s", path, trimmed.ToString()));
 }
 
 absl::Status CheckLog(rocksdb::Env& env, const std::string& database, uint64_t first_file) {

@@ -30,6 +30,7 @@ absl::Status Storage::Open(const std::stop_token& stop, const Progress& progress
       Catalog::Open(*store_, workers_, LogMaintenance, {.progress = progress, .stop = stop});
   if (!catalog.ok()) return catalog.status();
   catalog_ = *std::move(catalog);
+  Watch();
   for (const auto& [name, status] : catalog_->damaged()) {
     spdlog::error("collection_damaged collection={} error={}", name, LogValue(status));
   }

@@ -44,8 +44,8 @@ class Storage {
   // Bytes of the files in which the codes are kept.
   uint64_t CodesBytes() const;
 
-  // To be called when a request has ended: logs it when the disk has begun to fail, or is well
-  // again. Returns whether it fails.
+  // To be called when a request has ended, and at the end of Open: logs it when the disk has begun
+  // to fail, or is well again. Returns whether it fails.
   bool Watch();
 
  private:

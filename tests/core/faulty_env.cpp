@@ -69,6 +69,7 @@ class FaultyFiles : public rocksdb::FileSystemWrapper {
 
   Verdict Ask(Operation operation, const std::string& path, size_t bytes = 0);
   void Appended(const std::string& path, size_t bytes);
+  void Truncated(const std::string& path, uint64_t bytes);
   void Synced(const std::string& path, bool done);
   void SyncedDirectory(const std::string& path);
 
@@ -111,6 +112,11 @@ class FaultyFile : public rocksdb::FSWritableFileOwnerWrapper {
   IOStatus Append(const Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo&,
                   IODebugContext* debug) override {
     return Append(data, options, debug);
+  }
+  IOStatus Truncate(uint64_t size, const IOOptions& options, IODebugContext* debug) override {
+    IOStatus status = target()->Truncate(size, options, debug);
+    if (status.ok()) files_.Truncated(path_, size);
+    return status;
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
     const Verdict verdict = files_.Ask(Operation::kSync, path_);
@@ -205,9 +211,10 @@ IOStatus FaultyFiles::NewWritableFile(const std::string& path, const FileOptions
 IOStatus FaultyFiles::ReopenWritableFile(const std::string& path, const FileOptions& options,
                                          std::unique_ptr<rocksdb::FSWritableFile>* file,
                                          IODebugContext* debug) {
-  const Verdict verdict = Ask(Operation::kCreate, path);
+  const bool there = fs::exists(path);
+  const Verdict verdict = Ask(there ? Operation::kReopen : Operation::kCreate, path);
   if (!verdict.status.ok()) return verdict.status;
-  const uint64_t bytes = fs::exists(path) ? fs::file_size(path) : 0;
+  const uint64_t bytes = there ? fs::file_size(path) : 0;
   IOStatus status = target()->ReopenWritableFile(path, options, file, debug);
   if (!status.ok()) return status;
   *file = std::make_unique<FaultyFile>(std::move(*file), path, *this);
@@ -285,6 +292,16 @@ Verdict FaultyFiles::Ask(Operation operation, const std::string& path, size_t by
 void FaultyFiles::Appended(const std::string& path, size_t bytes) {
   const std::lock_guard lock(mutex_);
   files_[path].written += bytes;
+}
+
+void FaultyFiles::Truncated(const std::string& path, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  Unsynced& file = files_[path];
+  file.written = std::min(file.written, bytes);
+  file.synced = std::min(file.synced, bytes);
+  for (Region& lost : file.lost) {
+    lost = {std::min(lost.begin, bytes), std::min(lost.end, bytes)};
+  }
 }
 
 void FaultyFiles::Synced(const std::string& path, bool done) {

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -17,6 +21,7 @@
 namespace vexact {
 namespace {
 
+namespace fs = std::filesystem;
 using Operation = FaultyEnv::Operation;
 using Verdict = FaultyEnv::Verdict;
 using rocksdb::IOStatus;
@@ -355,6 +360,102 @@ TEST_F(StoreFaultTest, WithoutSyncsAPowerCutLosesTheLastWritesOnly) {
   }
   EXPECT_GT(whole, 0);
 }
+
+// Nothing can be made and nothing appended, for that reason.
+FaultyEnv::Judge NoRoom(const IOStatus& reason) {
+  return [reason](const FaultyEnv::Call& call) {
+    const bool needs_room =
+        call.operation == Operation::kAppend || call.operation == Operation::kCreate;
+    return needs_room ? Verdict{reason, 3} : Verdict();
+  };
+}
+
+class FullStartTest : public StoreFaultTest, public ::testing::WithParamInterface<bool> {
+ protected:
+  static IOStatus Reason() {
+    return GetParam() ? IOStatus::NoSpace("injected", std::strerror(ENOSPC))
+                      : IOStatus::IOError("injected", std::strerror(EDQUOT));
+  }
+  void Kill() {
+    env_.Stop();
+    store_.reset();
+    env_.Restart();
+  }
+  absl::Status PutOne(uint64_t row) {
+    World world = Read();
+    const StoredState before = world.at("docs").state;
+    return PutRows(*store_, numbers_.at("docs"), {.sequence = row + 1, .next_row = row + 1},
+                   {{row, {row, {static_cast<float>(row)}}}}, before);
+  }
+};
+
+TEST_P(FullStartTest, ReadsAreServedAndWritingResumesByItself) {
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  ASSERT_THAT(store_->Create("docs", {.dimension = 1}).status(), IsOk());
+  const auto dropped = store_->Create("dropped", {.dimension = 1});
+  const auto unnamed = store_->CreateUnnamed({.dimension = 1});
+  ASSERT_THAT(unnamed.status(), IsOk());
+  for (uint64_t row = 0; row < 40; ++row) ASSERT_THAT(PutOne(row), IsOk());
+  ASSERT_THAT(store_->Drop(*dropped), IsOk());
+  World world = Read();
+  ASSERT_EQ(world.size(), 1);
+  Kill();
+
+  env_.SetJudge(NoRoom(Reason()));
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  const auto refused =
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               AllOf(HasSubstr("the disk of data directory " + options_.directory + " is full; "),
+                     HasSubstr(" bytes are free on its disk")));
+  EXPECT_THAT(store_->failure(), refused);
+  EXPECT_EQ(Read(), world);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(PutOne(40), refused);
+    EXPECT_THAT(store_->Create("more", {.dimension = 1}).status(), refused);
+    EXPECT_THAT(store_->Sync(), refused);
+    EXPECT_EQ(Read(), world) << "what is refused takes nothing that is there";
+  }
+  env_.SetJudge(nullptr);
+  EXPECT_THAT(PutOne(40), IsOk());
+  EXPECT_THAT(store_->failure(), IsOk());
+  world["docs"].rows[40] = {uint64_t{40}, {40}};
+  world["docs"].state = {.sequence = 41, .next_row = 41};
+  EXPECT_EQ(Read(), world);
+  EXPECT_THAT(store_->Publish(*unnamed, "found"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("has no collection")))
+      << "nobody has named it, and its process is gone";
+  Kill();
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  EXPECT_EQ(Read(), world);
+}
+
+TEST_P(FullStartTest, AListOfFilesThatIsTornIsNoHindrance) {
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  ASSERT_THAT(store_->Create("docs", {.dimension = 1}).status(), IsOk());
+  ASSERT_THAT(PutOne(0), IsOk());
+  const World world = Read();
+  Kill();
+  const fs::path database = fs::path(options_.directory) / "store";
+  std::string manifest;
+  std::getline(std::ifstream(database / "CURRENT"), manifest);
+  // A checksum, the length 100, a whole record, and the first three of its bytes.
+  std::ofstream(database / manifest, std::ios::app | std::ios::binary)
+      << std::string_view("abcd\x64\0\1xyz", 10);
+  env_.SetJudge(NoRoom(Reason()));
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  EXPECT_EQ(Read(), world);
+}
+
+TEST_P(FullStartTest, WhereNothingCanBeReadTheStartIsRefused) {
+  env_.SetJudge(NoRoom(Reason()));
+  EXPECT_THAT(Store::Open(options_).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr(" is full; ")));
+  env_.SetJudge(nullptr);
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  EXPECT_THAT(store_->Create("docs", {.dimension = 1}).status(), IsOk());
+}
+
+INSTANTIATE_TEST_SUITE_P(DiskAndQuota, FullStartTest, ::testing::Bool());
 
 TEST_F(StoreFaultTest, AFullDiskRefusesWritesAndWritingResumesByItself) {
   ASSERT_NO_FATAL_FAILURE(MustOpen());

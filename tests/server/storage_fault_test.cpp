@@ -119,6 +119,55 @@ TEST(FullDiskTest, WritesAreRefusedSearchesGoOnAndWritesResumeByThemselves) {
   EXPECT_EQ(server.Contents(), contents);
 }
 
+TEST(FullDiskTest, AStartServesReadsAndWritesResumeByThemselves) {
+  const SmallDisk disk("80m");
+  if (!disk.error().empty()) GTEST_SKIP() << disk.error();
+  const fs::path data_dir = disk.path() / "data", ballast = disk.path() / "ballast";
+  std::string contents;
+  {
+    RunningServer server(In(data_dir));
+    server.Create("docs", kWide, v1::METRIC_L2);
+    for (uint64_t block = 0; block < 3; ++block) {
+      ASSERT_THAT(server.Upsert(WideBlock(block)), IsOk());
+    }
+    contents = server.Contents();
+    server.process.Signal(SIGKILL);
+    server.process.Wait();
+  }
+  {
+    // Small pieces at the end: not a byte is left.
+    std::ofstream file(ballast, std::ios::binary);
+    const std::string piece(4096, 'b');
+    while (file.write(piece.data(), static_cast<std::streamsize>(piece.size())).flush()) {
+    }
+  }
+  RunningServer server(In(data_dir));
+  EXPECT_EQ(server.Health(), 1);
+  EXPECT_EQ(Occurrences(server.process.log(), "error storage_failing "), 1u);
+  EXPECT_EQ(server.Contents(), contents);
+  v1::SearchResponse found;
+  EXPECT_THAT(server.Search(MakeSearch("docs", 1, {ById(NumberId(kBlockRows))}), &found), IsOk());
+  EXPECT_EQ(found.results(0).hits(0).id().number(), kBlockRows);
+  grpc::Status status;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(server.Upsert(WideBlock(3)),
+                IsRefusal(StatusCode::RESOURCE_EXHAUSTED,
+                          AllOf(HasSubstr("disk"), HasSubstr(data_dir.string()))));
+  }
+  EXPECT_THAT(server.Drop("docs"), IsRefusal(StatusCode::RESOURCE_EXHAUSTED, HasSubstr("disk")));
+  EXPECT_EQ(server.Contents(), contents);
+  EXPECT_EQ(Occurrences(server.process.log(), "error storage_failing "), 1u);
+
+  fs::remove(ballast);
+  const auto deadline = std::chrono::steady_clock::now() + kSoon;
+  while (!(status = server.Upsert(WideBlock(3))).ok()) {
+    ASSERT_THAT(status, IsRefusal(StatusCode::RESOURCE_EXHAUSTED, HasSubstr("disk")));
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << server.process.log();
+    std::this_thread::sleep_for(kPause);
+  }
+  EXPECT_EQ(Occurrences(server.process.log(), "info storage_recovered "), 1u);
+}
+
 // ---- damage
 
 // Runs `vexactd --verify` or `--repair`.
