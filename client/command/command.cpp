@@ -80,6 +80,7 @@ int RunProgram(int argc, const char* const* argv, const std::string& version) {
   AddSearchCommand(program);
   AddCompareCommand(program);
   AddSnapshotCommands(program);
+  AddBenchCommand(program);
   AddServerCommands(program);
   try {
     app.parse(argc, argv);

@@ -65,6 +65,7 @@ void AddAddCommand(Program& program);          // add
 void AddPointCommands(Program& program);       // get, delete, count
 void AddSearchCommand(Program& program);       // search
 void AddCompareCommand(Program& program);      // compare
+void AddBenchCommand(Program& program);        // bench
 void AddSnapshotCommands(Program& program);    // snapshot ..., restore
 void AddServerCommands(Program& program);      // health, info, completion
 

@@ -111,6 +111,10 @@ void Progress::Show(const TransferState& state) {
   if (IsDue()) Draw(RenderTransfer(state, TerminalColumns() - 1));
 }
 
+void Progress::Show(const std::function<std::string()>& render) {
+  if (IsDue()) Draw(Cut(render(), TerminalColumns() - 1));
+}
+
 void Progress::Draw(const std::string& line) {
   next_ = absl::Now() + kInterval;
   shown_ = true;

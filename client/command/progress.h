@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -41,6 +42,8 @@ class Progress {
 
   void Show(const ProgressState& state);
   void Show(const TransferState& state);
+  // Any other line, made only when it is due.
+  void Show(const std::function<std::string()>& render);
   // Takes the line away; the destructor does too.
   void Clear();
 
