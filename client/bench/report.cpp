@@ -90,7 +90,7 @@ std::string Head(const BenchSetting& setting) {
   const LoadOptions& load = setting.load;
   std::string head =
       absl::StrCat(Printable(collection.name), ": ", Rows(collection.rows), ", ",
-                   Thousands(collection.dimension), " dimensions, ", MetricName(setting), ", k ",
+                   Many(collection.dimension, "dimension"), ", ", MetricName(setting), ", k ",
                    Thousands(setting.workload.search.k));
   if (setting.workload.batch > 1) {
     absl::StrAppend(&head, ", ", Thousands(setting.workload.batch), " vectors a request");
