@@ -6,6 +6,7 @@
 
 #include <exception>
 #include <new>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -32,10 +33,12 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
       : context_(context),
         handler_(std::move(handler)),
         trace_(context, call, method),
-        info_{.trace = trace_,
-              .interrupt = {.stop = stop_.get_token(), .deadline = DeadlineOf(call)}} {}
+        interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
-  void Start() {
+  void Start(const grpc::CallbackServerContext& call, Role role, std::string_view method) {
+    absl::StatusOr<Caller> caller = context_.access.Admit(call, role, method);
+    if (!caller.ok()) return End(caller.status());
+    caller_ = *std::move(caller);
     absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
     if (!ticket.ok()) {
       context_.metrics.CountRefusal(Refusal::kNotServing);
@@ -48,10 +51,12 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
  private:
   absl::Status CarryOut() {
     trace_.Begin();
-    if (absl::Status status = info_.interrupt.Check(); !status.ok()) return status;
-    absl::Status status = RunGuarded([this] { return handler_(info_); });
+    if (absl::Status status = interrupt_.Check(); !status.ok()) return status;
+    absl::Status status = RunGuarded([this] {
+      return handler_({.trace = trace_, .interrupt = interrupt_, .caller = *caller_});
+    });
     storage_fails_ = context_.storage.Watch();
-    if (absl::IsCancelled(status) && absl::Now() + kDeadlineSlack >= info_.interrupt.deadline) {
+    if (absl::IsCancelled(status) && absl::Now() + kDeadlineSlack >= interrupt_.deadline) {
       status = absl::DeadlineExceededError("the deadline passed before the request was done");
     }
     return status;
@@ -71,7 +76,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   const std::function<absl::Status(const CallInfo&)> handler_;
   RequestTrace trace_;
   std::stop_source stop_;
-  const CallInfo info_;
+  const Interrupt interrupt_;
+  std::optional<Caller> caller_;  // once it is let in
   Admission::Ticket ticket_;
   bool storage_fails_ = false;
 };
@@ -79,11 +85,11 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 }  // namespace
 
 grpc::ServerUnaryReactor* StartUnaryBytes(ServiceContext& context,
-                                          grpc::CallbackServerContext* call,
+                                          grpc::CallbackServerContext* call, Role role,
                                           std::string_view method,
                                           std::function<absl::Status(const CallInfo&)> handler) {
   auto* reactor = new UnaryCall(context, *call, method, std::move(handler));
-  reactor->Start();
+  reactor->Start(*call, role, method);
   return reactor;
 }
 
@@ -111,7 +117,7 @@ absl::Status CheckAnswerBytes(const Config& config, uint64_t bytes, bool at_leas
       at_least ? "at least " : "", bytes, config.max_message_bytes));
 }
 
-absl::Status Parse(const grpc::ByteBuffer& bytes, google::protobuf::Message& message) {
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message& message) {
   grpc::ByteBuffer shared = bytes;  // the reader consumes its buffer; this shares its slices
   grpc::ProtoBufferReader reader(&shared);
   if (reader.status().ok() && message.ParseFromZeroCopyStream(&reader)) return absl::OkStatus();

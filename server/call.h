@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "core/interrupt.h"
+#include "server/permissions.h"
 #include "server/request_trace.h"
 #include "server/service_context.h"
 
@@ -24,14 +25,16 @@ struct CallInfo {
   RequestTrace& trace;
   // Of the caller: its deadline, its cancellation.
   Interrupt interrupt;
+  // What lists collections leaves out those that the caller does not see.
+  const Caller& caller;
 };
 
-// Carries out a unary call: lets it in, runs `handler` on a request thread, and finishes the call
-// with its status. The handler reads the request's bytes and leaves the response's. A call whose
-// caller has gone before its turn is dropped. An exception becomes RESOURCE_EXHAUSTED (memory) or
-// INTERNAL. `method` is for the log and lives for ever.
+// Carries out a unary call, for which `role` is needed: lets it in, runs `handler` on a request
+// thread, and finishes the call with its status. The handler reads the request's bytes and leaves
+// the response's. A call whose caller has gone before its turn is dropped. An exception becomes
+// RESOURCE_EXHAUSTED (memory) or INTERNAL. `method` is for the log and lives for ever.
 grpc::ServerUnaryReactor* StartUnaryBytes(ServiceContext& context,
-                                          grpc::CallbackServerContext* call,
+                                          grpc::CallbackServerContext* call, Role role,
                                           std::string_view method,
                                           std::function<absl::Status(const CallInfo&)> handler);
 
@@ -45,8 +48,17 @@ absl::Status RunGuarded(const std::function<absl::Status()>& handler);
 // message limit.
 absl::Status CheckAnswerBytes(const Config& config, uint64_t bytes, bool at_least);
 
-// Leaves `message` empty. INVALID_ARGUMENT when the bytes are not such a message.
-absl::Status Parse(const grpc::ByteBuffer& bytes, google::protobuf::Message& message);
+// INVALID_ARGUMENT when the bytes are not such a message. For requests there is Parse.
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message& message);
+
+// Reads a request: the only way to one, so that none is read for a caller who may not make it.
+// INVALID_ARGUMENT when the bytes are not such a message; PERMISSION_DENIED when they name a
+// collection for which the caller's key is not good.
+template <typename Request>
+absl::Status Parse(const Caller& caller, const grpc::ByteBuffer& bytes, Request& request) {
+  if (absl::Status status = ParseMessage(bytes, request); !status.ok()) return status;
+  return Permission<Request>::Check(caller, request);
+}
 
 // RESOURCE_EXHAUSTED when `message` is larger than the message limit.
 absl::Status Serialize(const Config& config, const google::protobuf::Message& message,
@@ -62,11 +74,11 @@ grpc::ServerUnaryReactor* StartUnary(ServiceContext& context, grpc::CallbackServ
                                      std::string_view method, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response, HandlerType handler) {
   return StartUnaryBytes(
-      context, call, method,
+      context, call, Permission<Request>::kRole, method,
       [&context, request, response, handler](const CallInfo& info) -> absl::Status {
         google::protobuf::Arena arena;
         auto& parsed = *google::protobuf::Arena::CreateMessage<Request>(&arena);
-        if (absl::Status status = Parse(*request, parsed); !status.ok()) return status;
+        if (absl::Status status = Parse(info.caller, *request, parsed); !status.ok()) return status;
         auto& answer = *google::protobuf::Arena::CreateMessage<Response>(&arena);
         if (absl::Status status = handler(parsed, info, answer); !status.ok()) return status;
         return Serialize(context.config, answer, *response);

@@ -90,12 +90,14 @@ grpc::ServerUnaryReactor* CollectionsService::ListCollections(grpc::CallbackServ
                                                               grpc::ByteBuffer* response_bytes) {
   return StartUnary<v1::ListCollectionsRequest, v1::ListCollectionsResponse>(
       context_, call, "Collections/ListCollections", request_bytes, response_bytes,
-      [this](const v1::ListCollectionsRequest&, const CallInfo&,
+      [this](const v1::ListCollectionsRequest&, const CallInfo& info,
              v1::ListCollectionsResponse& response) {
         for (const auto& collection : context_.catalog().List()) {
+          if (!info.caller.Sees(collection->name())) continue;
           Fill(*collection, *response.add_collections());
         }
         for (const auto& [name, status] : context_.catalog().damaged()) {
+          if (!info.caller.Sees(name)) continue;
           v1::DamagedCollection& damaged = *response.add_damaged();
           damaged.set_name(name);
           damaged.set_error(std::string(status.message()));

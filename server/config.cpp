@@ -18,8 +18,9 @@ namespace {
 
 // Not options: the configuration file, and what the kernels, the tests and the command-line client
 // read.
-constexpr std::string_view kOtherVariables[] = {"VEXACT_CONFIG", "VEXACT_TEST_DATA_DIR",
-                                                "VEXACT_FORCE_ISA", "VEXACT_SERVER"};
+constexpr std::string_view kOtherVariables[] = {"VEXACT_CONFIG",    "VEXACT_TEST_DATA_DIR",
+                                                "VEXACT_FORCE_ISA", "VEXACT_SERVER",
+                                                "VEXACT_API_KEY",   kApiKeysVariable};
 
 // What one source says: the file, the environment or the flags.
 class Source {
@@ -151,6 +152,7 @@ CommandLine::CommandLine() {
 
 absl::Status ReadEnvironment(Config& config, const EnvironmentLookup& environment) {
   Source source(config);
+  config.api_keys = environment(kApiKeysVariable);
   for (const Option& option : Options()) {
     const std::optional<std::string> value = environment(option.variable());
     if (!value) continue;
@@ -212,6 +214,11 @@ absl::StatusOr<std::variant<Config, Information>> ReadConfig(
   if (status.ok()) status = ReadEnvironment(config, environment);
   if (status.ok()) status = ReadFlags(config, line);
   if (!status.ok()) return status;
+  if (config.api_keys && !config.api_keys_file.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s contradicts %s: keys are either there or in a file", kApiKeysVariable,
+                        config.sources[kApiKeysFile]));
+  }
   return config;
 }
 

@@ -49,6 +49,9 @@ struct Config {
   int slow_query_ms = 1000;
   // HOST:PORT where Prometheus may ask for metrics; empty: nowhere.
   std::string metrics_listen;
+  // The file of the API keys (server/api_keys.h), or their text; with neither, everybody is let in.
+  std::string api_keys_file;
+  std::optional<std::string> api_keys;
   // The file that was read; empty when there was none.
   std::string file;
   // By option: where its value stands (FILE:LINE, a variable, a flag). The others have defaults.

@@ -22,6 +22,7 @@
 #include "server/check.h"
 #include "server/config.h"
 #include "server/log.h"
+#include "server/security.h"
 #include "server/server.h"
 #include "server/version.h"
 
@@ -99,14 +100,17 @@ void LogReady(const Config& config, const std::string& address, const Server::Op
 }
 
 int Serve(const Config& config) {
+  auto security = ReadSecurity(config);
+  if (!security.ok()) return Fail(kExitUsage, std::string(security.status().message()));
   HandleSignals();
   StartLog(config.log_level);
   WarnOfUnknownVariables();
   std::promise<absl::StatusOr<Server::Opened>> promise;
-  auto server = Server::Start(config, [&](absl::StatusOr<Server::Opened> opened) {
-    promise.set_value(std::move(opened));
-    sem_post(&wake);
-  });
+  auto server =
+      Server::Start(config, *std::move(security), [&](absl::StatusOr<Server::Opened> opened) {
+        promise.set_value(std::move(opened));
+        sem_post(&wake);
+      });
   if (!server.ok()) return Fail(kExitFailure, std::string(server.status().message()));
   if (Wait() == 0) {
     const absl::StatusOr<Server::Opened> opened = promise.get_future().get();

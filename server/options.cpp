@@ -90,6 +90,13 @@ absl::Status SetDataDir(Config& config, const std::string& value) {
   return absl::OkStatus();
 }
 
+template <std::string Config::*kField>
+absl::Status SetFile(Config& config, const std::string& value) {
+  if (value.empty()) return absl::InvalidArgumentError("\"\" is not a file");
+  config.*kField = value;
+  return absl::OkStatus();
+}
+
 absl::Status SetDurability(Config& config, const std::string& value) {
   for (const Durability durability : {Durability::kFsync, Durability::kAsync}) {
     if (value != Name(durability)) continue;
@@ -156,6 +163,9 @@ const std::vector<Option>& Options() {
       {"drain_seconds", "N", Option::kAtStart,
        "How long to wait for running requests when stopping [10]",
        WholeNumber(&Config::drain_seconds, 0, kMaxDrainSeconds)},
+      {kApiKeysFile, "FILE", Option::kLive,
+       "Let in only who brings a key of this file [everybody is let in]",
+       Text(&Config::api_keys_file, SetFile<&Config::api_keys_file>)},
       {"log_level", "LEVEL", Option::kLive,
        "Least severe lines to log: debug, info, warning, error [info]",
        Text(&Config::log_level, SetLogLevel)},

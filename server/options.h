@@ -41,6 +41,10 @@ struct Option {
 // In the order in which --help lists them.
 const std::vector<Option>& Options();
 
+// The text of an API key file, in the environment alone: no flag shows it to who lists processes.
+inline constexpr char kApiKeysVariable[] = "VEXACT_API_KEYS";
+
+inline constexpr char kApiKeysFile[] = "api_keys_file";
 inline constexpr char kDataDir[] = "data_dir";
 inline constexpr char kInMemory[] = "in_memory";
 

@@ -108,10 +108,11 @@ struct Server::Parts {
   Workers workers;
   Metrics metrics;
   Storage storage;
+  Access access{metrics};
   Admission admission;
   SlowLog slow_log;
   RequestThreads threads;
-  ServiceContext context{config,  workers, storage,  admission,
+  ServiceContext context{config,  workers, storage,  access,     admission,
                          threads, metrics, slow_log, absl::Now()};
   CollectionsService collections{context};
   PointsService points{context};
@@ -166,10 +167,11 @@ void Server::Parts::SetHealth(bool serving) const {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
-    const Config& config, std::function<void(absl::StatusOr<Opened>)> opened) {
+    const Config& config, Security security, std::function<void(absl::StatusOr<Opened>)> opened) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto parts = std::make_unique<Parts>(config);
+  parts->access.Replace(std::move(security.keys));
   grpc::ServerBuilder builder;
   builder.AddListeningPort(config.listen, grpc::InsecureServerCredentials(), &parts->port);
   // Without this a second server could share the port, and each would get some of the connections.

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/config.h"
+#include "server/security.h"
 
 namespace vexact::server {
 
@@ -27,7 +28,7 @@ class Server {
   //
   // UNAVAILABLE when it cannot listen, saying why and what to do; the storage is untouched then.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
-      const Config& config, std::function<void(absl::StatusOr<Opened>)> opened);
+      const Config& config, Security security, std::function<void(absl::StatusOr<Opened>)> opened);
 
   // Ends what still runs.
   ~Server();

@@ -28,7 +28,7 @@ void Describe(const ServiceContext& context, v1::Storage& message) {
   message.set_compactions_pending_bytes(statistics.compactions_pending_bytes);
 }
 
-void Describe(const ServiceContext& context, v1::GetInfoResponse& response) {
+void Describe(const ServiceContext& context, const Caller& caller, v1::GetInfoResponse& response) {
   response.set_version(kVersion);
   response.set_isa(std::string(ActiveKernel().isa));
   response.set_threads(static_cast<uint32_t>(context.workers.threads()));
@@ -44,15 +44,17 @@ void Describe(const ServiceContext& context, v1::GetInfoResponse& response) {
   limits.set_max_name_length(kMaxNameLength);
   limits.set_max_message_bytes(static_cast<uint64_t>(context.config.max_message_bytes));
   uint64_t rows = 0;
-  const auto collections = context.catalog().List();
+  uint64_t collections = 0;
   MemoryUse memory;
-  for (const auto& collection : collections) {
+  for (const auto& collection : context.catalog().List()) {
+    if (!caller.Sees(collection->name())) continue;
+    ++collections;
     rows += collection->info().rows;
     memory += collection->memory();
   }
   Fill(memory, *response.mutable_memory());
   Describe(context, *response.mutable_storage());
-  response.set_collections(collections.size());
+  response.set_collections(collections);
   response.set_rows(rows);
 }
 
@@ -63,8 +65,8 @@ grpc::ServerUnaryReactor* ServerService::GetInfo(grpc::CallbackServerContext* ca
                                                  grpc::ByteBuffer* response_bytes) {
   return StartUnary<v1::GetInfoRequest, v1::GetInfoResponse>(
       context_, call, "Server/GetInfo", request_bytes, response_bytes,
-      [this](const v1::GetInfoRequest&, const CallInfo&, v1::GetInfoResponse& response) {
-        Describe(context_, response);
+      [this](const v1::GetInfoRequest&, const CallInfo& info, v1::GetInfoResponse& response) {
+        Describe(context_, info.caller, response);
         return absl::OkStatus();
       });
 }

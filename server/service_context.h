@@ -4,6 +4,7 @@
 #include "absl/time/time.h"
 #include "core/catalog.h"
 #include "core/workers.h"
+#include "server/access.h"
 #include "server/admission.h"
 #include "server/config.h"
 #include "server/metrics.h"
@@ -18,6 +19,7 @@ struct ServiceContext {
   const Config& config;
   Workers& workers;
   Storage& storage;
+  const Access& access;
   Admission& admission;
   RequestThreads& threads;
   Metrics& metrics;

@@ -122,9 +122,10 @@ class LiveDownload final : public Download {
 };
 
 absl::StatusOr<std::unique_ptr<Download>> OpenDownload(ServiceContext& context,
+                                                       const Caller& caller,
                                                        const grpc::ByteBuffer& bytes) {
   v1::DownloadSnapshotRequest request;
-  if (absl::Status status = Parse(bytes, request); !status.ok()) return status;
+  if (absl::Status status = Parse(caller, bytes, request); !status.ok()) return status;
   if (!request.name().empty()) {
     const auto folder = Snapshots(context);
     if (!folder.ok()) return folder.status();
@@ -154,7 +155,10 @@ class Stream : public Reactor {
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
   // Lets the call in, until its end.
-  absl::Status Enter() {
+  absl::Status Enter(Role role, std::string_view method) {
+    absl::StatusOr<Caller> caller = context_.access.Admit(call_, role, method);
+    if (!caller.ok()) return caller.status();
+    caller_ = *std::move(caller);
     absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
     if (!ticket.ok()) {
       context_.metrics.CountRefusal(Refusal::kNotServing);
@@ -163,6 +167,9 @@ class Stream : public Reactor {
     ticket_ = *std::move(ticket);
     return absl::OkStatus();
   }
+
+  // REQUIRES: it was let in.
+  const Caller& caller() const { return *caller_; }
 
   // Runs `work` on a request thread; `then` follows when it succeeds.
   void Run(std::function<absl::Status()> work, std::function<void()> then) {
@@ -206,6 +213,7 @@ class Stream : public Reactor {
   RequestTrace trace_;
   std::stop_source stop_;
   const Interrupt interrupt_;
+  std::optional<Caller> caller_;
   Admission::Ticket ticket_;
   bool storage_fails_ = false;
 };
@@ -217,13 +225,14 @@ class DownloadStream final : public Stream<grpc::ServerWriteReactor<grpc::ByteBu
       : Stream(context, call, kDownload), request_(request) {}
 
   void Start() {
-    if (absl::Status status = Enter(); !status.ok()) return End(status);
+    constexpr Role kRole = Permission<v1::DownloadSnapshotRequest>::kRole;
+    if (absl::Status status = Enter(kRole, kDownload); !status.ok()) return End(status);
     Run([this] { return Open(); }, [this] { StartWrite(&outgoing_); });
   }
 
  private:
   absl::Status Open() {
-    auto download = OpenDownload(context_, request_);
+    auto download = OpenDownload(context_, caller(), request_);
     if (!download.ok()) return download.status();
     download_ = *std::move(download);
     return Next();
@@ -259,7 +268,8 @@ class RestoreStream final : public Stream<grpc::ServerReadReactor<grpc::ByteBuff
       : Stream(context, call, kRestore), response_(response) {}
 
   void Start() {
-    if (absl::Status status = Enter(); !status.ok()) return End(status);
+    constexpr Role kRole = Permission<v1::RestoreSnapshotRequest>::kRole;
+    if (absl::Status status = Enter(kRole, kRestore); !status.ok()) return End(status);
     StartRead(&incoming_);
   }
 
@@ -276,7 +286,7 @@ class RestoreStream final : public Stream<grpc::ServerReadReactor<grpc::ByteBuff
   absl::Status Take() {
     if (absl::Status status = CheckInterrupt(); !status.ok()) return status;
     v1::RestoreSnapshotRequest request;
-    if (absl::Status status = Parse(incoming_, request); !status.ok()) return status;
+    if (absl::Status status = Parse(caller(), incoming_, request); !status.ok()) return status;
     incoming_.Clear();
     if (request.has_target() == (restoration_ != nullptr)) {
       return absl::InvalidArgumentError(

@@ -46,13 +46,15 @@ absl::Status SnapshotsService::Create(const v1::CreateSnapshotRequest& request,
   return absl::OkStatus();
 }
 
-absl::Status SnapshotsService::List(const v1::ListSnapshotsRequest& request,
+absl::Status SnapshotsService::List(const v1::ListSnapshotsRequest& request, const Caller& caller,
                                     v1::ListSnapshotsResponse& response) {
   const auto folder = Snapshots(context_);
   if (!folder.ok()) return folder.status();
   const auto list = (*folder)->List(request.collection());
   if (!list.ok()) return list.status();
-  for (const SnapshotFolder::Stored& stored : *list) Fill(stored, *response.add_snapshots());
+  for (const SnapshotFolder::Stored& stored : *list) {
+    if (caller.Sees(stored.collection)) Fill(stored, *response.add_snapshots());
+  }
   return absl::OkStatus();
 }
 
@@ -80,8 +82,8 @@ grpc::ServerUnaryReactor* SnapshotsService::ListSnapshots(grpc::CallbackServerCo
                                                           grpc::ByteBuffer* response_bytes) {
   return StartUnary<v1::ListSnapshotsRequest, v1::ListSnapshotsResponse>(
       context_, call, "Snapshots/ListSnapshots", request_bytes, response_bytes,
-      [this](const v1::ListSnapshotsRequest& request, const CallInfo&,
-             v1::ListSnapshotsResponse& response) { return List(request, response); });
+      [this](const v1::ListSnapshotsRequest& request, const CallInfo& info,
+             v1::ListSnapshotsResponse& response) { return List(request, info.caller, response); });
 }
 
 grpc::ServerUnaryReactor* SnapshotsService::DeleteSnapshot(grpc::CallbackServerContext* call,

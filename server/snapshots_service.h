@@ -35,7 +35,8 @@ class SnapshotsService final : public SnapshotsServiceBase {
  private:
   absl::Status Create(const v1::CreateSnapshotRequest& request, const CallInfo& info,
                       v1::CreateSnapshotResponse& response);
-  absl::Status List(const v1::ListSnapshotsRequest& request, v1::ListSnapshotsResponse& response);
+  absl::Status List(const v1::ListSnapshotsRequest& request, const Caller& caller,
+                    v1::ListSnapshotsResponse& response);
   absl::Status Delete(const v1::DeleteSnapshotRequest& request,
                       v1::DeleteSnapshotResponse& response);
 

@@ -1,5 +1,6 @@
 #include "server/upsert.h"
 
+#include <optional>
 #include <stop_token>
 #include <string_view>
 #include <utility>
@@ -24,15 +25,25 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
   void Start() {
+    if (absl::Status status = Admit(); !status.ok()) return End(status);
     if (absl::Status status = context_.admission.status(); !status.ok()) return Refuse(status);
     StartRead(&incoming_);
   }
 
  private:
+  // For each request anew: a stream may be open when its key is revoked.
+  absl::Status Admit() {
+    absl::StatusOr<Caller> caller =
+        context_.access.Admit(call_, Permission<v1::UpsertRequest>::kRole, kMethod);
+    if (caller.ok()) caller_ = *std::move(caller);
+    return caller.status();
+  }
+
   void OnReadDone(bool ok) override {
     if (!ok) {
       return End(call_.IsCancelled() ? Broken("while it waited for a request") : absl::OkStatus());
     }
+    if (absl::Status status = Admit(); !status.ok()) return End(status);
     absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
     if (!ticket.ok()) return Refuse(ticket.status());
     ticket_ = *std::move(ticket);
@@ -55,7 +66,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     if (absl::Status status = interrupt_.Check(); !status.ok()) return status;
     google::protobuf::Arena arena;
     auto& request = *google::protobuf::Arena::CreateMessage<v1::UpsertRequest>(&arena);
-    if (absl::Status status = Parse(incoming_, request); !status.ok()) return status;
+    if (absl::Status status = Parse(*caller_, incoming_, request); !status.ok()) return status;
     incoming_.Clear();
     v1::BulkUpsertResponse response;
     absl::Status status =
@@ -97,6 +108,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   RequestTrace trace_;
   std::stop_source stop_;
   const Interrupt interrupt_;
+  std::optional<Caller> caller_;
   grpc::ByteBuffer incoming_;
   grpc::ByteBuffer outgoing_;
   uint64_t acknowledged_ = 0;
