@@ -86,13 +86,13 @@ class StoreBenchmark {
     std::vector<double> dd, load;
     for (int round = 0; round < kRounds; ++round) {
       dd.push_back(CopyByDd(source));
+      RemoveCollection();
       const uint64_t before = ProcessNumber(server_->pid(), "io", "write_bytes");
       const double start = Seconds();
       Load("bulk", n_, 0);
       load.push_back(Seconds() - start);
       if (round + 1 == kRounds) WaitUntilQuiet();
       written_ = ProcessNumber(server_->pid(), "io", "write_bytes") - before;
-      if (round + 1 < kRounds) Must(client_->DeleteCollection("bulk"));
     }
     std::filesystem::remove(source);
     PrintTimes("dd", dd);
@@ -107,6 +107,7 @@ class StoreBenchmark {
   // Upserts of one row each.
   void SingleRows() {
     std::printf("\nupserts of one row\n");
+    Must(client_->CreateCollection({.name = "bulk", .dimension = kDimension}));
     const double one = Upserts(1);
     const client::Storage before = Must(client_->GetInfo()).storage;
     const double sixteen = Upserts(16);
@@ -119,7 +120,7 @@ class StoreBenchmark {
 
   // Start until it serves, for so many rows, with the files in the page cache.
   void Restart(size_t rows) {
-    Must(client_->DeleteCollection("bulk"));
+    RemoveCollection();
     Load("bulk", rows, 0);
     WaitUntilQuiet();
     const std::vector<float> query(rows_.begin(), rows_.begin() + kDimension);
@@ -165,6 +166,11 @@ class StoreBenchmark {
     if (finished.status != 0) throw std::runtime_error(finished.err);
     std::filesystem::remove(target);
     return seconds;
+  }
+
+  void RemoveCollection() const {
+    if (Must(client_->ListCollections()).collections.empty()) return;
+    Must(client_->DeleteCollection("bulk"));
   }
 
   void Load(const std::string& name, size_t rows, uint64_t first_id) {
@@ -232,8 +238,9 @@ int Run(int argc, char** argv) {
   CLI::App app{
       "Measures what durability costs: a vexactd of its own on a new folder, through gRPC.\n"
       "Prints times and lines \"RATIO <name> <value>\". Needs 8 GB of disk and of memory.\n\n"
-      "Example:\n"
-      "  vexact-bench-store --dir /mnt/disk     the disk to measure"};
+      "Examples:\n"
+      "  vexact-bench-store --dir /mnt/disk     the disk to measure\n"
+      "  vexact-bench-store bulk                the bulk load alone"};
   std::string parent = ".";
   std::string data_dir = VEXACT_DEFAULT_DATA_DIR;
   size_t most = 1'000'000;
@@ -241,12 +248,17 @@ int Run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--data", data_dir, "folder of sentences.f16.npy")->capture_default_str();
   app.add_option("--rows", most, "most rows of a restart")->capture_default_str();
+  std::vector<std::string> parts = {"bulk", "upserts", "restart"};
+  app.add_option("PART", parts, "bulk, upserts or restart; all when none is named")
+      ->check(CLI::IsMember({"bulk", "upserts", "restart"}));
   CLI11_PARSE(app, argc, argv);
   StoreBenchmark benchmark(
       std::filesystem::path(parent) / ("vexact-bench-store." + std::to_string(getpid())),
       Rows(data_dir));
-  benchmark.BulkLoad();
-  benchmark.SingleRows();
+  const auto wanted = [&](const char* part) { return std::ranges::count(parts, part) > 0; };
+  if (wanted("bulk")) benchmark.BulkLoad();
+  if (wanted("upserts")) benchmark.SingleRows();
+  if (!wanted("restart")) return 0;
   std::printf("\nrestart\n%10s %10s %14s %14s %14s\n", "rows", "serving s", "first search ms",
               "MB before", "MB after");
   for (size_t rows = most / 8; rows <= most; rows *= 2) benchmark.Restart(rows);
