@@ -12,6 +12,7 @@
 #include <fstream>
 #include <memory>
 #include <random>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -43,6 +44,20 @@ uint64_t ProcessNumber(pid_t pid, const char* file, const std::string& name) {
     if (line.starts_with(name + ":")) return std::stoull(line.substr(name.size() + 1));
   }
   throw std::runtime_error(std::string("no ") + name + " in /proc/PID/" + file);
+}
+
+// What a process has spent of all processors together.
+double ProcessorSeconds(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  // The name, which may hold anything, ends with the last bracket; 11 fields follow before utime.
+  std::istringstream fields(line.substr(line.rfind(')') + 1));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  double user = 0, system = 0;
+  fields >> user >> system;
+  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 // Rows one after another.
@@ -83,14 +98,18 @@ class StoreBenchmark {
     std::ofstream(source, std::ios::binary)
         .write(reinterpret_cast<const char*>(rows_.data()),
                static_cast<std::streamsize>(rows_.size() * sizeof(float)));
-    std::vector<double> dd, load;
+    std::vector<double> dd, load, server_cpu, client_cpu;
     for (int round = 0; round < kRounds; ++round) {
       dd.push_back(CopyByDd(source));
       RemoveCollection();
       const uint64_t before = ProcessNumber(server_->pid(), "io", "write_bytes");
+      const double server_before = ProcessorSeconds(server_->pid());
+      const double client_before = ProcessorSeconds(getpid());
       const double start = Seconds();
       Load("bulk", n_, 0);
       load.push_back(Seconds() - start);
+      server_cpu.push_back(ProcessorSeconds(server_->pid()) - server_before);
+      client_cpu.push_back(ProcessorSeconds(getpid()) - client_before);
       if (round + 1 == kRounds) WaitUntilQuiet();
       written_ = ProcessNumber(server_->pid(), "io", "write_bytes") - before;
     }
@@ -99,6 +118,8 @@ class StoreBenchmark {
     PrintTimes("vexact", load);
     std::printf("  vexact: %.0f rows/s, %.0f MB/s, every block of %zu rows synced\n",
                 static_cast<double>(n_) / Median(load), Megabytes() / Median(load), kBlockRows);
+    std::printf("  processor time: server %.2f s, client %.2f s\n", Median(server_cpu),
+                Median(client_cpu));
     PrintRatio("bulk_load_vs_dd", Median(dd) / Median(load));
     PrintRatio("bulk_write_amplification",
                static_cast<double>(written_) / static_cast<double>(rows_.size() * sizeof(float)));
