@@ -1,7 +1,9 @@
 #include "core/collection.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <deque>
 #include <new>
 #include <numeric>
 #include <shared_mutex>
@@ -134,6 +136,44 @@ absl::Status Collection::Publish() {
 }
 
 absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> points) {
+  return UpsertInOrder({&points, 1}).front();
+}
+
+std::vector<absl::StatusOr<UpsertResult>> Collection::UpsertInOrder(
+    std::span<const std::span<const PointView>> requests) {
+  // Deques: a write refers to its dots, and to the write before it.
+  std::deque<std::vector<double>> dots;
+  std::deque<Write> writes;
+  std::vector<Write*> queue;
+  absl::Status refused;
+  for (const std::span<const PointView> points : requests) {
+    auto checked = CheckPoints(points);
+    refused = checked.status();
+    if (!refused.ok()) break;
+    dots.push_back(*std::move(checked));
+    queue.push_back(&writes.emplace_back(Write::Upsert{points, dots.back()},
+                                         points.size() * sizeof(float) * dimension(),
+                                         queue.empty() ? nullptr : queue.back()));
+  }
+  if (!queue.empty()) Pass(queue);
+  std::vector<absl::StatusOr<UpsertResult>> results;
+  for (const Write& write : writes) {
+    if (!write.status.ok()) {
+      results.emplace_back(write.status);
+      break;
+    }
+    results.emplace_back(UpsertResult{write.added, write.replaced, write.sequence});
+  }
+  if (!results.empty() && results.front().ok()) ReportWork();
+  if (!refused.ok() && results.size() == writes.size() &&
+      (results.empty() || results.back().ok())) {
+    results.emplace_back(std::move(refused));
+  }
+  return results;
+}
+
+absl::StatusOr<std::vector<double>> Collection::CheckPoints(
+    std::span<const PointView> points) const {
   if (points.empty())
     return absl::InvalidArgumentError("the request has no points; it needs at least 1");
   if (absl::Status status =
@@ -148,10 +188,7 @@ absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> point
     if (!dot.ok()) return dot.status();
     dots[i] = *dot;
   }
-  Write write(Write::Upsert{points, dots}, points.size() * sizeof(float) * dimension());
-  if (absl::Status status = Pass(write); !status.ok()) return status;
-  ReportWork();
-  return UpsertResult{write.added, write.replaced, write.sequence};
+  return dots;
 }
 
 absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
@@ -162,24 +199,25 @@ absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
   }
   // What a failed commit would have to take back.
   Write write(Write::Delete{ids}, ids.size() * sizeof(float) * dimension());
-  if (absl::Status status = Pass(write); !status.ok()) return status;
+  Pass(std::array{&write});
+  if (!write.status.ok()) return write.status;
   if (write.deleted > 0) ReportWork();
   return DeleteResult{write.deleted, write.missing, write.sequence};
 }
 
 absl::Status Collection::SetMetric(Metric metric) {
   Write write(Write::SetMetric{metric}, 0);
-  return Pass(write);
+  Pass(std::array{&write});
+  return write.status;
 }
 
-absl::Status Collection::Pass(Write& write) {
-  writes_.Pass(write, [this](std::span<Write* const> group) {
+void Collection::Pass(std::span<Write* const> writes) {
+  writes_.Pass(writes, [this](std::span<Write* const> group) {
     const absl::Status status = CarryOut(group);
     for (Write* each : group) {
       if (each->status.ok()) each->status = status;
     }
   });
-  return write.status;
 }
 
 // One group at a time: its members wait in the queue, so that the next one does not begin before

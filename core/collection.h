@@ -159,6 +159,12 @@ class Collection {
   // twice.
   absl::StatusOr<UpsertResult> Upsert(std::span<const PointView> points);
 
+  // Several upserts, each as Upsert, in this order; they share what making them durable costs. The
+  // first that fails ends it, those behind it are not carried out: there is a result for each up to
+  // that one.
+  std::vector<absl::StatusOr<UpsertResult>> UpsertInOrder(
+      std::span<const std::span<const PointView>> requests);
+
   // Deletes points; unknown ids are counted as missing. At least one id, none twice.
   absl::StatusOr<DeleteResult> Delete(std::span<const IdView> ids);
 
@@ -232,8 +238,11 @@ class Collection {
   MemoryUse memory() const;
 
  private:
-  // Has the write carried out, with others that wait.
-  absl::Status Pass(Write& write);
+  // The dot products of the points with themselves; what Upsert refuses without looking at the rows
+  // there are.
+  absl::StatusOr<std::vector<double>> CheckPoints(std::span<const PointView> points) const;
+  // Has the writes carried out, with others that wait.
+  void Pass(std::span<Write* const> writes);
   // The outcome of those that are not refused on their own.
   absl::Status CarryOut(std::span<Write* const> writes) noexcept;
 

@@ -25,7 +25,8 @@ std::string Describe(CollectionNumber collection, const CollectionEntry& entry) 
 
 }  // namespace
 
-StoreBatch::StoreBatch() : batch_(std::make_unique<rocksdb::WriteBatch>()) {}
+StoreBatch::StoreBatch(size_t expected_bytes)
+    : batch_(std::make_unique<rocksdb::WriteBatch>(expected_bytes)) {}
 StoreBatch::~StoreBatch() = default;
 StoreBatch::StoreBatch(StoreBatch&&) noexcept = default;
 StoreBatch& StoreBatch::operator=(StoreBatch&&) noexcept = default;

@@ -57,7 +57,8 @@ struct StoredCollection {
 // Changes that happen together or not at all.
 class StoreBatch {
  public:
-  StoreBatch();
+  // `expected_bytes`: of what will be put in, about.
+  explicit StoreBatch(size_t expected_bytes = 0);
   ~StoreBatch();
   StoreBatch(StoreBatch&&) noexcept;
   StoreBatch& operator=(StoreBatch&&) noexcept;

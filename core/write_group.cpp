@@ -36,6 +36,9 @@ WriteGroup::WriteGroup(RowTable& table, const LayoutCare& care, const StoredIn& 
 }
 
 absl::Status WriteGroup::Add(Write& write) {
+  if (write.after != nullptr && !write.after->status.ok()) {
+    return absl::AbortedError("a write before this one failed");
+  }
   CompleteOverlay();
   absl::Status status =
       std::visit([&](const auto& request) { return Apply(request, write); }, write.request);
@@ -145,7 +148,9 @@ StoredState WriteGroup::Stored(const CollectionState& state, uint64_t next_row) 
 }
 
 StoreBatch WriteGroup::MakeBatch() const {
-  StoreBatch batch;
+  // Beside a vector: two keys, an id and what frames them.
+  constexpr size_t kBesideVector = 64;
+  StoreBatch batch(changes_.size() * (sizeof(float) * table_.config.dimension + kBesideVector));
   for (const Change& change : changes_) {
     const auto& [segment, row] = change.row;
     if (segment != nullptr) {

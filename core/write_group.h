@@ -38,11 +38,14 @@ struct Write : QueuedWrite {
   using Request = std::variant<Upsert, Delete, SetMetric>;
 
   // A change of the metric goes alone: whether it is allowed depends on every zero row.
-  Write(Request request_given, uint64_t bytes)
+  Write(Request request_given, uint64_t bytes, const Write* after_given = nullptr)
       : QueuedWrite(bytes, std::holds_alternative<SetMetric>(request_given)),
-        request(request_given) {}
+        request(request_given),
+        after(after_given) {}
 
   const Request request;
+  // An earlier one, without whose success this one is not to be carried out: ABORTED then.
+  const Write* const after;
   absl::Status status;
   uint64_t added = 0, replaced = 0, deleted = 0, missing = 0;
   uint64_t sequence = 0;  // the collection's when the write was done

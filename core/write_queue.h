@@ -24,8 +24,9 @@ class QueuedWrite {
   friend class WriteQueue;
   const uint64_t bytes_;
   const bool alone_;
-  bool done_ = false;  // guarded by the queue's mutex
-  std::condition_variable wake_;
+  // Guarded by the queue's mutex.
+  bool done_ = false;
+  std::condition_variable* caller_ = nullptr;
 };
 
 // Bytes of the writes of one group; one write alone may exceed it. Bounds what waits for one commit
@@ -33,7 +34,7 @@ class QueuedWrite {
 inline constexpr uint64_t kGroupBytes = uint64_t{16} << 20;
 inline constexpr size_t kGroupWrites = 256;
 
-// Writers queue; the one at the front takes all that wait behind it, within kGroupBytes, and
+// Writers queue; the one at the front takes what waits behind it, within kGroupBytes, and
 // carries them out in the order in which they came, while the next ones gather. So a group is as
 // large as what comes in while the one before it is carried out: a writer that is alone never
 // waits, and many share what a group costs once.
@@ -42,28 +43,35 @@ inline constexpr size_t kGroupWrites = 256;
 template <typename Write>
 class WriteQueue {
  public:
-  // Returns when `write` was carried out, by this call or by another thread's: `carry_out(group)`
-  // is called by one thread at a time and must not throw. What it writes into the writes is visible
-  // to their callers.
+  // Returns when all of `writes`, at least one, were carried out, in their order, by this call or
+  // by another thread's: `carry_out(group)` is called by one thread at a time and must not throw.
+  // What it writes into the writes is visible to their callers.
   template <typename CarryOut>
-  void Pass(Write& write, const CarryOut& carry_out) {
+  void Pass(std::span<Write* const> writes, const CarryOut& carry_out) {
+    std::condition_variable wake;
     std::unique_lock lock(mutex_);
-    waiting_.push_back(&write);
-    write.wake_.wait(lock, [&] { return write.done_ || waiting_.front() == &write; });
-    if (write.done_) return;
-    // Without an allocation: a leader that fails here would leave the others waiting for ever.
-    std::array<Write*, kGroupWrites> taken;
-    const std::span<Write* const> group(taken.data(), Take(taken));
-    lock.unlock();
-    carry_out(group);
-    lock.lock();
-    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(group.size()));
-    for (Write* other : group) {
-      // Under the mutex: a writer that is done takes its condition variable with it.
-      other->done_ = true;
-      if (other != &write) other->wake_.notify_one();
+    waiting_.insert(waiting_.end(), writes.begin(), writes.end());
+    for (Write* write : writes) write->caller_ = &wake;
+    const bool& done = writes.back()->done_;
+    for (;;) {
+      wake.wait(lock, [&] { return done || waiting_.front()->caller_ == &wake; });
+      if (done) return;
+      // Without an allocation: a leader that fails here would leave the others waiting for ever.
+      std::array<Write*, kGroupWrites> taken;
+      const std::span<Write* const> group(taken.data(), Take(taken));
+      lock.unlock();
+      carry_out(group);
+      lock.lock();
+      waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(group.size()));
+      // Under the mutex: a caller whose writes are done takes its condition variable with it.
+      for (Write* write : group) {
+        write->done_ = true;
+        if (write->caller_ != &wake) write->caller_->notify_one();
+      }
+      if (!waiting_.empty() && waiting_.front()->caller_ != &wake) {
+        waiting_.front()->caller_->notify_one();
+      }
     }
-    if (!waiting_.empty()) waiting_.front()->wake_.notify_one();
   }
 
   // Writes that are not done yet.

@@ -56,8 +56,8 @@ class Metrics {
   // is not counted, so that nobody can make up names.
   void CountCall(std::string_view method, absl::StatusCode code);
 
-  // A request was answered, so long after it came: a unary call, one request of a stream of them,
-  // or a stream that is one request.
+  // A request was answered, so long after it came: a unary call, what a stream of requests applied
+  // together, or a stream that is one request.
   void ObserveRequest(std::string_view method, Duration time);
 
   void CountRefusal(Refusal refusal);

@@ -1,9 +1,15 @@
 #include "server/upsert.h"
 
+#include <deque>
+#include <memory>
+#include <mutex>
 #include <optional>
+#include <span>
 #include <stop_token>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "server/call.h"
@@ -14,8 +20,39 @@ namespace {
 
 constexpr std::string_view kMethod = "Points/BulkUpsert";
 
-// One stream. At any moment one of these is under way: a read, the application of a request, a
-// write, or the end. So its members need no lock. Owns itself, like a unary call.
+// Bytes of requests that a stream may have here and not yet under way, but for one that is larger;
+// together they are one group of the store's.
+constexpr uint64_t kReadAheadBytes = kGroupBytes;
+constexpr size_t kReadAheadRequests = 64;
+constexpr uint64_t kTogetherBytes = kReadAheadBytes / 4;
+
+// A request that has been parsed; what it refers to stays where it is.
+class ParsedUpsert {
+ public:
+  absl::Status Parse(const Caller& caller, const grpc::ByteBuffer& bytes) {
+    return server::Parse(caller, bytes, request_);
+  }
+
+  // After Parse.
+  absl::Status Read(const Collection& collection) {
+    auto points = ReadPoints(request_, collection, floats_);
+    if (points.ok()) points_ = *std::move(points);
+    return points.status();
+  }
+
+  const std::string& collection() const { return request_.collection(); }
+  std::span<const PointView> points() const { return points_; }
+
+ private:
+  google::protobuf::Arena arena_;
+  v1::UpsertRequest& request_ = *google::protobuf::Arena::CreateMessage<v1::UpsertRequest>(&arena_);
+  FloatViews floats_;
+  std::vector<PointView> points_;
+};
+
+// One stream. It reads ahead while a request thread applies what has come; what follows one another
+// for the same collection is applied together, so that it becomes durable together. Owns itself,
+// like a unary call.
 class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   BulkUpsert(ServiceContext& context, grpc::CallbackServerContext& call)
@@ -25,68 +62,172 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
   void Start() {
-    if (absl::Status status = Admit(); !status.ok()) return End(status);
-    if (absl::Status status = context_.admission.status(); !status.ok()) return Refuse(status);
-    StartRead(&incoming_);
+    std::unique_lock lock(mutex_);
+    Admit();
+    if (status_.ok()) CheckServing();
+    Continue(std::move(lock));
   }
 
  private:
-  // For each request anew: a stream may be open when its key is revoked.
-  absl::Status Admit() {
-    absl::StatusOr<Caller> caller =
-        context_.access.Admit(call_, Permission<v1::UpsertRequest>::kRole, kMethod);
-    if (caller.ok()) caller_ = *std::move(caller);
-    return caller.status();
+  using Requests = std::deque<grpc::ByteBuffer>;
+
+  // Does whatever is to be done next; called, with the mutex held, after every change. (gRPC never
+  // calls back from within a call of ours.)
+  void Continue(std::unique_lock<std::mutex> lock) {
+    if (finished_) return;
+    const bool under_way = applying_ || writing_;
+    if (status_.ok() && !applying_ && !arrived_.empty()) Admit();
+    if (status_.ok() && !under_way && !arrived_.empty()) Enter();
+    const bool ends = !status_.ok() || (read_ended_ && arrived_.empty());
+    if (ends && !under_way && answers_.empty()) {
+      finished_ = true;
+      lock.unlock();
+      return End();
+    }
+    if (!writing_ && !answers_.empty()) {
+      writing_ = true;
+      StartWrite(&answers_.front());
+    }
+    if (ends) return;
+    if (!reading_ && !read_ended_ && arrived_bytes_ < kReadAheadBytes &&
+        arrived_.size() < kReadAheadRequests) {
+      reading_ = true;
+      StartRead(&incoming_);
+    }
+    if (!applying_ && !arrived_.empty()) {
+      applying_ = true;
+      trace_.Arrive();
+      context_.threads.Run([this, requests = Take()] { Apply(requests); });
+    }
   }
 
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      return End(call_.IsCancelled() ? Broken("while it waited for a request") : absl::OkStatus());
+  // What is to be applied together. Not all there is: while it is applied and answered, what is
+  // left keeps the client's window open.
+  Requests Take() {
+    Requests taken;
+    uint64_t bytes = 0;
+    while (!arrived_.empty() && bytes < kTogetherBytes) {
+      bytes += arrived_.front().Length();
+      taken.push_back(std::move(arrived_.front()));
+      arrived_.pop_front();
     }
-    if (absl::Status status = Admit(); !status.ok()) return End(status);
+    arrived_bytes_ -= bytes;
+    return taken;
+  }
+
+  // For whatever is applied anew: a stream may be open when its key is revoked.
+  void Admit() {
+    absl::StatusOr<Caller> caller =
+        context_.access.Admit(call_, Permission<v1::UpsertRequest>::kRole, kMethod);
+    status_ = caller.status();
+    if (caller.ok()) caller_ = *std::move(caller);
+  }
+
+  // The stream stays inside until nothing is left to apply or to answer.
+  void Enter() {
+    if (ticket_) return;
     absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
     if (!ticket.ok()) return Refuse(ticket.status());
     ticket_ = *std::move(ticket);
-    trace_.Arrive();
-    context_.threads.Run([this] {
-      trace_.Begin();
-      const absl::Status status = RunGuarded([this] { return Apply(); });
-      storage_fails_ = context_.storage.Watch();
-      trace_.Answered();
-      if (!status.ok()) {
-        return End(
-            Prefixed(absl::StrFormat("request %d of the stream", acknowledged_ + 1), status));
-      }
-      StartWrite(&outgoing_);
-    });
   }
 
-  // Parses and applies the request in hand and prepares its acknowledgement.
-  absl::Status Apply() {
-    if (absl::Status status = interrupt_.Check(); !status.ok()) return status;
-    google::protobuf::Arena arena;
-    auto& request = *google::protobuf::Arena::CreateMessage<v1::UpsertRequest>(&arena);
-    if (absl::Status status = Parse(*caller_, incoming_, request); !status.ok()) return status;
-    incoming_.Clear();
-    v1::BulkUpsertResponse response;
-    absl::Status status =
-        ApplyUpsert(context_.catalog(), request, trace_, *response.mutable_result());
-    if (!status.ok()) return status;
-    response.set_acknowledged(acknowledged_ + 1);
-    return Serialize(context_.config, response, outgoing_);
-  }
-
-  void OnWriteDone(bool ok) override {
-    if (!ok) return End(Broken("before a request could be acknowledged"));
-    ++acknowledged_;
-    ticket_ = {};
-    if (absl::Status status = context_.admission.status(); !status.ok()) return Refuse(status);
-    StartRead(&incoming_);
+  void CheckServing() {
+    if (absl::Status status = context_.admission.status(); !status.ok()) Refuse(status);
   }
 
   void Refuse(const absl::Status& status) {
     context_.metrics.CountRefusal(Refusal::kNotServing);
-    End(status);
+    status_ = status;
+  }
+
+  void Apply(const Requests& requests) {
+    Requests answers;
+    trace_.Begin();
+    const absl::Status status = RunGuarded([&] { return ApplyAll(requests, answers); });
+    const bool storage_fails = context_.storage.Watch();
+    trace_.Answered();
+    std::unique_lock lock(mutex_);
+    storage_fails_ = storage_fails;
+    answers_.insert(answers_.end(), answers.begin(), answers.end());
+    if (status_.ok()) status_ = status;
+    // What has come meanwhile is not begun once the server is stopping: the client repeats it.
+    if (status_.ok()) CheckServing();
+    applying_ = false;
+    Continue(std::move(lock));
+  }
+
+  absl::Status ApplyAll(const Requests& requests, Requests& answers) {
+    std::vector<std::unique_ptr<ParsedUpsert>> run;
+    for (const grpc::ByteBuffer& bytes : requests) {
+      if (absl::Status status = interrupt_.Check(); !status.ok()) return Numbered(status);
+      auto parsed = std::make_unique<ParsedUpsert>();
+      const absl::Status status = parsed->Parse(*caller_, bytes);
+      if (!run.empty() && (!status.ok() || parsed->collection() != run.back()->collection())) {
+        if (absl::Status applied = ApplyRun(run, answers); !applied.ok()) return applied;
+        run.clear();
+      }
+      if (!status.ok()) return Numbered(status);
+      run.push_back(std::move(parsed));
+    }
+    return ApplyRun(run, answers);
+  }
+
+  // Requests for one collection; adds the answer to each that was applied.
+  absl::Status ApplyRun(std::span<const std::unique_ptr<ParsedUpsert>> run, Requests& answers) {
+    const auto collection = context_.catalog().Get(run.front()->collection());
+    if (!collection.ok()) return Numbered(collection.status());
+    std::vector<std::span<const PointView>> requests;
+    absl::Status refused;
+    for (const auto& request : run) {
+      refused = request->Read(**collection);
+      if (!refused.ok()) break;
+      requests.push_back(request->points());
+    }
+    size_t rows = 0;
+    for (const auto& points : requests) rows += points.size();
+    trace_.write() = {.collection = (*collection)->name(), .rows = rows};
+    for (const auto& result : (*collection)->UpsertInOrder(requests)) {
+      if (!result.ok()) return Numbered(result.status());
+      v1::BulkUpsertResponse response;
+      Fill(*result, *response.mutable_result());
+      response.set_acknowledged(applied_ + 1);
+      absl::Status status = Serialize(context_.config, response, answers.emplace_back());
+      if (!status.ok()) return Numbered(status);
+      ++applied_;
+    }
+    return refused.ok() ? refused : Numbered(refused);
+  }
+
+  // Of the first request that is not applied.
+  absl::Status Numbered(const absl::Status& status) const {
+    return Prefixed(absl::StrFormat("request %d of the stream", applied_ + 1), status);
+  }
+
+  void OnReadDone(bool ok) override {
+    std::unique_lock lock(mutex_);
+    reading_ = false;
+    if (ok) {
+      arrived_bytes_ += incoming_.Length();
+      arrived_.push_back(std::exchange(incoming_, {}));
+    } else {
+      read_ended_ = true;
+      if (call_.IsCancelled() && status_.ok()) status_ = Broken("while it waited for a request");
+    }
+    Continue(std::move(lock));
+  }
+
+  void OnWriteDone(bool ok) override {
+    std::unique_lock lock(mutex_);
+    writing_ = false;
+    if (ok) {
+      ++acknowledged_;
+      answers_.pop_front();
+    } else {
+      answers_.clear();
+      if (status_.ok()) status_ = Broken("before a request could be acknowledged");
+    }
+    if (!applying_ && arrived_.empty() && answers_.empty()) ticket_.reset();
+    Continue(std::move(lock));
   }
 
   absl::Status Broken(std::string_view when) const {
@@ -94,10 +235,12 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
         absl::StrFormat("the stream ended %s; %d requests were acknowledged", when, acknowledged_));
   }
 
-  // The last act: gRPC may have destroyed this when Finish returns.
-  void End(const absl::Status& status) {
-    trace_.End(status, storage_fails_);
-    Finish(ToGrpc(status));
+  // The last act, once nothing but a read is under way, which gRPC ends: it may have destroyed this
+  // when Finish returns.
+  void End() {
+    ticket_.reset();
+    trace_.End(status_, storage_fails_);
+    Finish(ToGrpc(status_));
   }
 
   void OnCancel() override { stop_.request_stop(); }
@@ -106,13 +249,21 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   ServiceContext& context_;
   const grpc::CallbackServerContext& call_;
   RequestTrace trace_;
+  std::optional<Caller> caller_;  // of what is applied
   std::stop_source stop_;
   const Interrupt interrupt_;
-  std::optional<Caller> caller_;
-  grpc::ByteBuffer incoming_;
-  grpc::ByteBuffer outgoing_;
+  uint64_t applied_ = 0;  // requests; touched by what applies alone
+
+  std::mutex mutex_;  // guards what follows
+  bool reading_ = false, read_ended_ = false, applying_ = false, writing_ = false,
+       finished_ = false;
+  grpc::ByteBuffer incoming_;  // while reading_: gRPC's
+  Requests arrived_;
+  uint64_t arrived_bytes_ = 0;
+  Requests answers_;  // while writing_: the first is gRPC's
   uint64_t acknowledged_ = 0;
-  Admission::Ticket ticket_;  // of the request in hand
+  std::optional<Admission::Ticket> ticket_;
+  absl::Status status_;  // that the stream ends with
   bool storage_fails_ = false;
 };
 

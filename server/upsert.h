@@ -14,9 +14,9 @@ namespace vexact::server {
 absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request, RequestTrace& trace,
                          v1::UpsertResponse& response);
 
-// Carries out a BulkUpsert call: reads a request, applies it on a request thread, acknowledges it,
-// reads the next. One request is in hand at a time; what the client has sent beyond it waits in
-// gRPC's flow control.
+// Carries out a BulkUpsert call: applies requests on a request thread, in their order, those that
+// have come together, and acknowledges each. While some are applied it reads the next, a group of
+// the store's at most; what the client has sent beyond that waits in gRPC's flow control.
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartBulkUpsert(
     ServiceContext& context, grpc::CallbackServerContext* call);
 

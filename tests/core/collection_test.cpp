@@ -66,6 +66,30 @@ TEST_F(CollectionTest, CountsWhatAWriteDidAndNumbersIt) {
   EXPECT_EQ(collection->info().sequence, 3);
 }
 
+TEST_F(CollectionTest, UpsertsInOrderEndAtTheFirstThatFails) {
+  for (const bool at_the_door : {true, false}) {
+    const auto collection = Make(1, Metric::kCosine);
+    const float bad = at_the_door ? std::numeric_limits<float>::infinity() : 0.0f;
+    const std::vector<std::vector<Point>> requests = {{{Number(1), {1}}, {Number(2), {2}}},
+                                                      {{Number(2), {3}}},
+                                                      {{Number(3), {bad}}},
+                                                      {{Number(4), {4}}},
+                                                      {{Number(1), {1.5f}}}};
+    std::vector<std::vector<PointView>> views;
+    std::vector<std::span<const PointView>> spans;
+    for (const auto& request : requests) views.push_back(Views(request));
+    for (const auto& request : views) spans.emplace_back(request);
+    const auto results = collection->UpsertInOrder(spans);
+    ASSERT_EQ(results.size(), 3u);
+    EXPECT_EQ(results[0]->added, 2u);
+    EXPECT_EQ(results[1]->replaced, 1u);
+    EXPECT_EQ(results[1]->sequence, 2u);
+    EXPECT_EQ(results[2].status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(collection->info().sequence, 2u);
+    EXPECT_THAT(Contents(*collection), ElementsAre(Point{Number(1), {1}}, Point{Number(2), {3}}));
+  }
+}
+
 TEST_F(CollectionTest, AWriteThatChangesNothingTakesNoNumber) {
   const auto collection = Make(1);
   Upsert(*collection, {{Number(1), {1}}}).IgnoreError();

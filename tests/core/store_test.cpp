@@ -1,5 +1,6 @@
 #include "core/store.h"
 
+#include <dlfcn.h>
 #include <rocksdb/write_batch.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include <thread>
 
 #include "absl/strings/str_format.h"
+#include "core/crc32c.h"
 #include "core/store_database.h"
 #include "tests/core/faulty_env.h"
 #include "tests/core/store_fixture.h"
@@ -412,6 +414,28 @@ TEST_F(StoreTest, ABulkLoadWritesVectorsAboutTwice) {
   EXPECT_LT(static_cast<double>(statistics.disk_bytes), 2.2 * vectors);
   EXPECT_GT(static_cast<double>(statistics.disk_bytes), 1.5 * vectors);
   EXPECT_LT(static_cast<double>(statistics.live_bytes), 1.6 * vectors);
+}
+
+TEST(Crc32cTest, TheInstructionAndTheTablesAgree) {
+  EXPECT_EQ(Crc32c("123456789"), 0xE306'9283);  // the check value of CRC-32C's definition
+  std::mt19937_64 random(1);
+  std::string bytes(300, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(random());
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    const std::string_view part = std::string_view(bytes).substr(size % 9, size);
+    const auto begin = static_cast<uint32_t>(random());
+    ASSERT_EQ(ExtendCrc32c(begin, part), ExtendCrc32cByTables(begin, part)) << size;
+    ASSERT_EQ(ExtendCrc32c(Crc32c(part.substr(0, size / 3)), part.substr(size / 3)), Crc32c(part));
+  }
+}
+
+// RocksDB calls its sums through the dynamic linker, which finds ours.
+TEST(Crc32cTest, RocksDBSumsByOurs) {
+  void* const found = dlsym(RTLD_DEFAULT, "_ZN7rocksdb6crc32c6ExtendEjPKcm");
+  ASSERT_NE(found, nullptr);
+  Dl_info object;
+  ASSERT_NE(dladdr(found, &object), 0);
+  EXPECT_THAT(object.dli_fname, ::testing::Not(HasSubstr("librocksdb")));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 
 #include "tests/server/long_search.h"
@@ -161,6 +162,66 @@ TEST(BulkUpsertTest, EndsAtTheFirstRefusedRequestAndGoesOnInANewStream) {
   }
   ASSERT_THAT(server.Scroll(scroll, &page), IsOk());
   EXPECT_EQ(page.points_size(), 8);
+}
+
+// A client that does not wait for acknowledgements: what has come together is applied together, and
+// comes out as if it had come one by one.
+TEST(BulkUpsertTest, RequestsThatComeTogetherAreAppliedInTheirOrder) {
+  RunningServer server;
+  server.Create("docs", 1);
+  server.Create("notes", 1);
+  constexpr uint64_t kRequests = 300;
+  Stream stream(server);
+  std::jthread writer([&] {
+    for (uint64_t i = 0; i < kRequests; ++i) {
+      // Runs of three for either collection; each run replaces one row again and again.
+      const float value = static_cast<float>(i + 1);
+      ASSERT_TRUE(stream.stream->Write(Block(i / 3 % 2 == 0 ? "docs" : "notes", 7, {{value}})));
+    }
+    stream.stream->WritesDone();
+  });
+  uint64_t acknowledged = 0, added = 0;
+  while (stream.stream->Read(&stream.acknowledgement)) {
+    ASSERT_EQ(stream.acknowledgement.acknowledged(), ++acknowledged);
+    added += stream.acknowledgement.result().added();
+    // Either collection's own count.
+    ASSERT_EQ(stream.acknowledgement.result().sequence(),
+              (acknowledged - 1) / 6 * 3 + (acknowledged - 1) % 3 + 1);
+  }
+  writer.join();
+  EXPECT_THAT(stream.stream->Finish(), IsOk());
+  EXPECT_EQ(acknowledged, kRequests);
+  EXPECT_EQ(added, 2);
+  for (const char* name : {"docs", "notes"}) {
+    v1::ScrollPointsRequest scroll;
+    scroll.set_collection(name);
+    scroll.set_with_vectors(true);
+    v1::ScrollPointsResponse page;
+    ASSERT_THAT(server.Scroll(scroll, &page), IsOk());
+    ASSERT_EQ(page.points_size(), 1);
+    float last = 0;
+    std::memcpy(&last, page.points(0).vector().packed().data(), sizeof(last));
+    EXPECT_EQ(last, name == std::string("docs") ? 297 : 300);
+  }
+}
+
+TEST(BulkUpsertTest, NothingBehindARefusedRequestIsApplied) {
+  RunningServer server;
+  server.Create("cosines", 2);
+  Stream stream(server);
+  const std::vector<v1::UpsertRequest> requests = {
+      Block("cosines", 0, {{1, 0}}), Block("cosines", 1, {{2, 0}}), Block("cosines", 2, {{0, 0}}),
+      Block("cosines", 3, {{4, 0}}), Block("cosines", 4, {{5, 0}})};
+  // The stream may end before all is written.
+  for (const v1::UpsertRequest& request : requests) (void)stream.stream->Write(request);
+  EXPECT_THAT(stream.End(), IsRefusal(StatusCode::INVALID_ARGUMENT,
+                                      HasSubstr("request 3 of the stream: row 0 is a zero")));
+  EXPECT_EQ(stream.acknowledgement.acknowledged(), 2);
+  v1::ScrollPointsRequest scroll;
+  scroll.set_collection("cosines");
+  v1::ScrollPointsResponse page;
+  ASSERT_THAT(server.Scroll(scroll, &page), IsOk());
+  EXPECT_EQ(page.points_size(), 2);
 }
 
 TEST(BulkUpsertTest, NamesTheRequestThatCannotBeRead) {
