@@ -25,6 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kFolder = "/snapshots";
 constexpr std::string_view kSuffix = ".vxsnap";
 constexpr std::string_view kTemporarySuffix = ".vxsnap.tmp";
 
@@ -92,7 +93,7 @@ class TemporaryFile {
 
 absl::StatusOr<std::unique_ptr<SnapshotFolder>> SnapshotFolder::Open(
     const std::string& data_directory) {
-  std::unique_ptr<SnapshotFolder> folder(new SnapshotFolder(data_directory + "/snapshots"));
+  std::unique_ptr<SnapshotFolder> folder(new SnapshotFolder(data_directory + std::string(kFolder)));
   folder->RemoveHalfWritten();
   return folder;
 }
@@ -163,6 +164,7 @@ absl::StatusOr<SnapshotFolder::Stored> SnapshotFolder::Create(
   if (!status.ok()) return status;
   return Stored{.collection = collection.name(),
                 .name = std::move(name),
+                .path = path,
                 .bytes = source.footer().bytes,
                 .summary = snapshot::Summary{source.header(), source.footer()}};
 }
@@ -186,6 +188,7 @@ absl::StatusOr<std::vector<SnapshotFolder::Stored>> SnapshotFolder::List(
     if (absl::IsNotFound(summary.status())) continue;  // deleted meanwhile
     list.push_back({.collection = at->path().parent_path().filename().string(),
                     .name = file.substr(0, file.size() - kSuffix.size()),
+                    .path = at->path().string(),
                     .bytes = at->file_size(gone),
                     .summary = std::move(summary)});
   }
@@ -199,6 +202,20 @@ absl::StatusOr<std::vector<SnapshotFolder::Stored>> SnapshotFolder::List(
   };
   std::sort(list.begin(), list.end(),
             [&](const Stored& a, const Stored& b) { return key(a) < key(b); });
+  return list;
+}
+
+absl::StatusOr<std::vector<SnapshotFolder::Stored>> SnapshotFolder::CheckAll(
+    const std::string& data_directory, const Progress& progress) {
+  const SnapshotFolder folder(data_directory + std::string(kFolder));
+  auto list = folder.List("");
+  if (!list.ok()) return list.status();
+  for (Stored& one : *list) {
+    one.summary = snapshot::Check(one.path, [&](uint64_t bytes, uint64_t total) {
+      progress(one, bytes, total);
+      return absl::OkStatus();
+    });
+  }
   return list;
 }
 

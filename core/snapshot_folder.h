@@ -31,7 +31,7 @@ class SnapshotFolder {
   static absl::StatusOr<std::unique_ptr<SnapshotFolder>> Open(const std::string& data_directory);
 
   struct Stored {
-    std::string collection, name;
+    std::string collection, name, path;
     uint64_t bytes = 0;
     absl::StatusOr<snapshot::Summary> summary = absl::UnknownError("");
   };
@@ -41,6 +41,12 @@ class SnapshotFolder {
   // ALREADY_EXISTS. After an error nothing is left behind.
   absl::StatusOr<Stored> Create(const Collection& collection, std::string name,
                                 const std::function<absl::Status()>& check);
+
+  // All that a data directory has, each read to its end and checked: `summary` is what is wrong
+  // with it. Changes nothing. `progress` is told how many bytes of a file, of how many, are read.
+  using Progress = std::function<void(const Stored& one, uint64_t bytes, uint64_t total_bytes)>;
+  static absl::StatusOr<std::vector<Stored>> CheckAll(const std::string& data_directory,
+                                                      const Progress& progress);
 
   // Of one collection, or of all when that is empty: by collection, then oldest first, then by
   // name; those of which the beginning is damaged come first.

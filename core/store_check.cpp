@@ -72,7 +72,14 @@ absl::Status ScanSound(const Database& database, const FoundCollection& collecti
     report(absl::StrFormat("%s, rows %d to %d: neither ids nor vectors can be read: %s",
                            DescribeCollection(collection), gap.begin, gap.end - 1, gap.reason));
   };
-  return ScanRows(database, collection.number, next_row, visit, unreadable);
+  absl::Status scanned = ScanRows(database, collection.number, next_row, visit, unreadable);
+  if (!scanned.ok()) return scanned;
+  // Every write has a number of its own, from 1 on.
+  if (collection.state && collection.state->sequence == 0 && checked.rows > 0) {
+    report(absl::StrCat(DescribeCollection(collection),
+                        ": it has rows, but its sequence number is 0, as before the first write"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StoreCheckResult> CheckDatabase(const Database& database,

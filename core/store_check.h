@@ -40,8 +40,9 @@ struct StoreCheckResult {
 };
 
 // Reads every key and every vector and compares checksums; each row must have an id of its own, a
-// finite vector of the collection's dimension, and a number below the collection's next. Changes
-// nothing, but takes off the torn end of a write that never ended, as opening the store would.
+// finite vector of the collection's dimension, and a number below the collection's next, whose
+// sequence number must be one that a write can have left. Changes nothing, but takes off the torn
+// end of a write that never ended, as opening the store would.
 //
 // FAILED_PRECONDITION when the store is in use or of another version, NOT_FOUND when there is none,
 // UNAVAILABLE when it cannot be read for another reason than damage.

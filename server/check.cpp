@@ -15,6 +15,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "core/codes_check.h"
+#include "core/snapshot_folder.h"
 #include "core/store_check.h"
 #include "core/workers.h"
 #include "server/format.h"
@@ -74,6 +75,22 @@ class Report {
     });
   }
 
+  // Reads all snapshots, reports those that are damaged, and returns how many there are.
+  absl::StatusOr<uint64_t> Snapshots(const Config& config) {
+    const auto show = [this](const SnapshotFolder::Stored& one, uint64_t bytes, uint64_t total) {
+      progress_.Show(absl::StrFormat("reading snapshot %s: %s of %s bytes", one.path,
+                                     Thousands(bytes), Thousands(total)));
+    };
+    const auto checked = SnapshotFolder::CheckAll(config.data_dir, show);
+    if (!checked.ok()) return checked.status();
+    for (const SnapshotFolder::Stored& one : *checked) {
+      if (one.summary.ok()) continue;
+      Line(absl::StrFormat("collection \"%s\": snapshot %s: %s; delete it and make another",
+                           one.collection, one.path, one.summary.status().message()));
+    }
+    return checked->size();
+  }
+
  private:
   Progress progress_;
   uint64_t lines_ = 0;
@@ -131,14 +148,22 @@ absl::StatusOr<bool> Verify(const Config& config) {
                           one.collection, problem.line));
     }
   }
+  const uint64_t of_collections = report.lines();
+  const auto snapshots = report.Snapshots(config);
+  if (!snapshots.ok()) return snapshots.status();
   PrintTable(store->collections, codes);
   if (report.lines() == 0) {
-    absl::PrintF("sound: %s, %s\n", Count(store->collections.size(), "collection"),
-                 Count(RowsOf(store->collections), "row"));
+    absl::PrintF("sound: %s, %s, %s\n", Count(store->collections.size(), "collection"),
+                 Count(RowsOf(store->collections), "row"), Count(*snapshots, "snapshot"));
     return true;
   }
-  absl::PrintF("not sound: %s; to keep what is good: vexactd --repair --data-dir %s\n",
-               Count(report.lines(), "problem"), config.data_dir);
+  // Of a snapshot that is damaged nothing can be kept.
+  const std::string advice =
+      of_collections == 0
+          ? ""
+          : absl::StrFormat("; to keep what is good: vexactd --repair --data-dir %s",
+                            config.data_dir);
+  absl::PrintF("not sound: %s%s\n", Count(report.lines(), "problem"), advice);
   return false;
 }
 

@@ -16,6 +16,7 @@
 
 #include "tests/server/running_server.h"
 #include "tests/support/files.h"
+#include "vexact/v1/snapshots.grpc.pb.h"
 
 namespace vexact::testing {
 namespace {
@@ -165,7 +166,61 @@ TEST(FullDiskTest, AStartServesReadsAndWritesResumeByThemselves) {
     ASSERT_LT(std::chrono::steady_clock::now(), deadline) << server.process.log();
     std::this_thread::sleep_for(kPause);
   }
-  EXPECT_EQ(Occurrences(server.process.log(), "info storage_recovered "), 1u);
+  EXPECT_TRUE(server.process.WaitForLog("info storage_recovered "));
+}
+
+TEST(FullDiskTest, ARestorationWithoutRoomLeavesNothing) {
+  constexpr uint64_t kBlocks = 60;  // more than the log has room reserved for
+  const SmallDisk disk("400m");
+  if (!disk.error().empty()) GTEST_SKIP() << disk.error();
+  const fs::path data_dir = disk.path() / "data", ballast = disk.path() / "ballast";
+  RunningServer server(In(data_dir));
+  server.Create("docs", kWide, v1::METRIC_L2);
+  for (uint64_t block = 0; block < kBlocks; ++block) {
+    ASSERT_THAT(server.Upsert(WideBlock(block)), IsOk());
+  }
+  const auto snapshots = v1::Snapshots::NewStub(server.channel);
+  {
+    PatientContext context;
+    v1::CreateSnapshotRequest request;
+    v1::CreateSnapshotResponse response;
+    request.set_collection("docs");
+    request.set_name("monday");
+    ASSERT_THAT(snapshots->CreateSnapshot(&context, request, &response), IsOk());
+  }
+  const uint64_t rows = kBlocks * kBlockRows;
+  v1::ListCollectionsResponse before;
+  ASSERT_THAT(server.List(&before), IsOk());
+  const auto restore = [&] {
+    PatientContext context;
+    v1::RestoreSnapshotResponse response;
+    const auto stream = snapshots->RestoreSnapshot(&context, &response);
+    v1::RestoreSnapshotRequest request;
+    request.mutable_target()->set_collection("copy");
+    request.mutable_target()->mutable_snapshot()->set_collection("docs");
+    request.mutable_target()->mutable_snapshot()->set_name("monday");
+    stream->Write(request);
+    stream->WritesDone();
+    return stream->Finish();
+  };
+  const uintmax_t room = fs::space(disk.path()).available;
+  ASSERT_GT(room, 4u << 20);
+  std::ofstream(ballast, std::ios::binary) << std::string(room - (4 << 20), 'b');
+  EXPECT_THAT(restore(), IsRefusal(StatusCode::RESOURCE_EXHAUSTED, HasSubstr("disk")));
+  v1::ListCollectionsResponse after;
+  ASSERT_THAT(server.List(&after), IsOk());
+  EXPECT_EQ(after.DebugString(), before.DebugString());
+
+  fs::remove(ballast);
+  const auto deadline = std::chrono::steady_clock::now() + kSoon;
+  for (grpc::Status status; !(status = restore()).ok();) {
+    ASSERT_THAT(status, IsRefusal(StatusCode::RESOURCE_EXHAUSTED, HasSubstr("disk")));
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << server.process.log();
+    std::this_thread::sleep_for(kPause);
+  }
+  v1::GetCollectionResponse copy;
+  ASSERT_THAT(server.Describe("copy", &copy), IsOk());
+  EXPECT_EQ(copy.collection().rows(), rows);
 }
 
 // ---- damage
@@ -304,7 +359,7 @@ TEST(CheckTest, ASoundDirectoryIsSaidToBeSound) {
     EXPECT_EQ(finished.err, "");
     EXPECT_THAT(finished.out,
                 AllOf(ContainsRegex("docs +2 +0 +0\n"), ContainsRegex("empty +0 +0 +0\n"),
-                      ContainsRegex(": 2 collections, 2 rows\n$")));
+                      ContainsRegex(": 2 collections, 2 rows(, 0 snapshots)?\n$")));
     EXPECT_FALSE(fs::exists(data_dir / "store.damaged"));
   }
   RunningServer server(In(data_dir));
@@ -321,6 +376,46 @@ TEST(CheckTest, WhatIsNoDataDirectoryIsNotChecked) {
                                    HasSubstr("--data-dir")));
     EXPECT_FALSE(fs::exists(folder.path() / "none"));
   }
+}
+
+TEST(CheckTest, DamagedSnapshotsAreNamed) {
+  const TempDir folder;
+  const fs::path data_dir = folder.path() / "data";
+  {
+    RunningServer server(In(data_dir));
+    server.Create("docs", 2);
+    ASSERT_THAT(server.Upsert(Block("docs", 1, {{1, 2}, {3, 4}})), IsOk());
+    const auto snapshots = v1::Snapshots::NewStub(server.channel);
+    for (const char* name : {"monday", "tuesday", "friday"}) {
+      PatientContext context;
+      v1::CreateSnapshotRequest request;
+      v1::CreateSnapshotResponse response;
+      request.set_collection("docs");
+      request.set_name(name);
+      ASSERT_THAT(snapshots->CreateSnapshot(&context, request, &response), IsOk());
+    }
+    server.process.Signal(SIGTERM);
+    ASSERT_EQ(server.process.Wait(), 0);
+  }
+  const Finished sound = Check("--verify", data_dir);
+  EXPECT_EQ(sound.status, 0) << sound.out;
+  EXPECT_THAT(sound.out, HasSubstr("sound: 1 collection, 2 rows, 3 snapshots\n"));
+
+  const fs::path files = data_dir / "snapshots" / "docs";
+  FlipBit({files / "monday.vxsnap", fs::file_size(files / "monday.vxsnap") / 2});
+  fs::resize_file(files / "friday.vxsnap", fs::file_size(files / "friday.vxsnap") - 1);
+  const std::string half = files / "half.vxsnap.tmp";
+  std::ofstream(half) << "half";
+  const Finished damaged = Check("--verify", data_dir);
+  EXPECT_EQ(damaged.status, 1);
+  EXPECT_THAT(
+      damaged.out,
+      AllOf(ContainsRegex("collection \"docs\": snapshot " + (files / "monday.vxsnap").string() +
+                          ": .*; delete it"),
+            ContainsRegex("collection \"docs\": snapshot " + (files / "friday.vxsnap").string() +
+                          ": .*; delete it"),
+            Not(HasSubstr("tuesday")), HasSubstr("docs  "), HasSubstr("not sound: 2 problems\n")));
+  EXPECT_TRUE(fs::exists(half)) << "verifying changes nothing";
 }
 
 // A full segment's codes lie on the disk some time after the last write.
