@@ -24,6 +24,7 @@
 #include "server/log.h"
 #include "server/security.h"
 #include "server/server.h"
+#include "server/service_manager.h"
 #include "server/version.h"
 
 namespace vexact::server {
@@ -116,9 +117,11 @@ int Serve(const Config& config) {
     const absl::StatusOr<Server::Opened> opened = promise.get_future().get();
     if (!opened.ok()) return Fail(kExitFailure, std::string(opened.status().message()));
     LogReady(config, (*server)->address(), *opened);
+    TellServiceManager("READY=1");
   }
   int signal = stop_signal;
   while (signal == 0) signal = Wait();
+  TellServiceManager("STOPPING=1");
   const uint64_t running = (*server)->Close();
   spdlog::info("stopping signal={} running={} drain_seconds={}",
                signal == SIGINT ? "SIGINT" : "SIGTERM", running, config.drain_seconds);

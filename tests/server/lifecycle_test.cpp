@@ -1,7 +1,12 @@
 // Starting, stopping, and what is said about both.
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <array>
 #include <fstream>
 #include <thread>
 
@@ -100,6 +105,30 @@ TEST(StartTest, PrintsHelpAndVersionToStdout) {
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.out, HasSubstr("Examples:\n"));
   EXPECT_EQ(help.err, "");
+}
+
+// A service manager, as systemd is one: it listens where NOTIFY_SOCKET says.
+TEST(StartTest, TellsTheServiceManagerWhenItServesAndWhenItStops) {
+  const TempDir folder;
+  const std::string path = folder.path() / "notify";
+  const int listener = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  ASSERT_LT(path.size(), sizeof address.sun_path);
+  path.copy(address.sun_path, path.size());
+  ASSERT_EQ(bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  const auto next = [&] {
+    std::array<char, 64> state;
+    pollfd readable{.fd = listener, .events = POLLIN, .revents = 0};
+    if (poll(&readable, 1, 30'000) != 1) return std::string("nothing");
+    const ssize_t size = recv(listener, state.data(), state.size(), 0);
+    return std::string(state.data(), static_cast<size_t>(size));
+  };
+  ServerProcess server({}, {{"NOTIFY_SOCKET", path}});
+  EXPECT_EQ(next(), "READY=1");
+  server.Signal(SIGTERM);
+  EXPECT_EQ(next(), "STOPPING=1");
+  EXPECT_EQ(server.Wait(), 0);
+  close(listener);
 }
 
 TEST(StopTest, EndsAtOnceWhenNothingRuns) {
