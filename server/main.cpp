@@ -2,6 +2,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -79,6 +80,14 @@ void HandleSignals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
+// Every connection takes a descriptor, and a system gives a process few until it asks for more.
+void RaiseDescriptorLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // Returns the first signal, or 0 when something else has come first.
 int Wait() {
   while (sem_wait(&wake) != 0) {
@@ -104,6 +113,7 @@ int Serve(const Config& config) {
   auto security = ReadSecurity(config);
   if (!security.ok()) return Fail(kExitUsage, std::string(security.status().message()));
   HandleSignals();
+  RaiseDescriptorLimit();
   StartLog(config.log_level);
   WarnOfUnknownVariables();
   std::promise<absl::StatusOr<Server::Opened>> promise;

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/command/format.h"
 
 namespace vexact::client {
@@ -38,15 +39,35 @@ void AddGlobals(Program& program, const std::string& version) {
   app.add_flag("--json", globals.json, "Print JSON, for programs");
 }
 
+// For a command that is a group of others, of which none was named, or one that there is not.
+int GroupError(const CLI::App& group, const std::vector<std::string>& rest) {
+  std::vector<std::string> commands;
+  for (const CLI::App* command : group.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(command->get_name());
+  }
+  const std::string there_are = absl::StrJoin(commands, ", ");
+  if (!rest.empty()) {
+    return BadInput(absl::StrCat("there is no command \"", group.get_name(), " ",
+                                 Printable(rest[0]), "\"; there are: ", there_are));
+  }
+  return BadInput(
+      absl::StrCat("\"vexact ", group.get_name(), "\" needs to be told what to do: ", there_are));
+}
+
 // CLI11's own messages, in the style of the others.
 int UsageError(const CLI::App& app, const CLI::ParseError& error) {
   std::string path;
   const std::vector<CLI::App*> chosen = app.get_subcommands();
+  const CLI::App* last = nullptr;
   for (std::vector<CLI::App*> at = chosen; !at.empty(); at = at[0]->get_subcommands()) {
-    path += at[0]->get_name() + " ";
+    last = at[0];
+    path += last->get_name() + " ";
   }
-  const std::vector<std::string> rest = app.remaining();
-  if (!chosen.empty()) {
+  const std::vector<std::string> rest = app.remaining(/*recurse=*/true);
+  const bool group = last != nullptr && last->get_require_subcommand_min() > 0;
+  if (group && (rest.empty() || !rest[0].starts_with('-'))) {
+    GroupError(*last, rest);
+  } else if (!chosen.empty()) {
     BadInput(error.what());
   } else if (!rest.empty() && !rest[0].starts_with('-')) {
     BadInput("there is no command \"" + Printable(rest[0]) + "\"");

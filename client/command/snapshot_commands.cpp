@@ -137,7 +137,9 @@ absl::Status FileError(const char* what, const std::string& path) {
 // A file that gets its name when it is whole, and is removed otherwise.
 class OutputFile {
  public:
-  explicit OutputFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".part") {}
+  explicit OutputFile(std::string path) : path_(std::move(path)), temporary_(Unfinished(path_)) {}
+  // The path that the file has until it is whole.
+  static std::string Unfinished(const std::string& path) { return path + ".part"; }
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
   ~OutputFile() {
@@ -191,6 +193,13 @@ class DownloadRun {
             },
             nullptr) {}
 
+  // Where the snapshot is to go.
+  static std::string Path(const DownloadCommandOptions& options) {
+    if (!options.file.empty()) return options.file;
+    const std::string name = options.name.empty() ? "" : "-" + options.name;
+    return absl::StrCat(options.collection, name, ".vxsnap");
+  }
+
   int Run() {
     std::error_code error;
     if (!options_.force && std::filesystem::exists(path_, error)) {
@@ -212,11 +221,6 @@ class DownloadRun {
   }
 
  private:
-  static std::string Path(const DownloadCommandOptions& options) {
-    if (!options.file.empty()) return options.file;
-    const std::string name = options.name.empty() ? "" : "-" + options.name;
-    return absl::StrCat(options.collection, name, ".vxsnap");
-  }
   static std::string Said(const absl::Status& status) {
     return absl::StrCat(Printable(std::string(status.message())), ". Nothing was kept.");
   }
@@ -271,7 +275,7 @@ class DownloadRun {
 };
 
 int RunDownload(const Globals& globals, const DownloadCommandOptions& options) {
-  const InterruptionGuard guard;
+  const InterruptionGuard guard(OutputFile::Unfinished(DownloadRun::Path(options)));
   return DownloadRun(globals, options).Run();
 }
 

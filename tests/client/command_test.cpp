@@ -539,6 +539,11 @@ TEST_F(CommandTest, WrongUsageIsExplained) {
     EXPECT_THAT(Try(args).err, HasSubstr("\nSee: vexact "));
   };
   refuse({}, "a command is needed, such as create, add or search");
+  refuse({"snapshot"},
+         "\"vexact snapshot\" needs to be told what to do: create, list, delete, download, verify");
+  refuse(
+      {"snapshot", "keep"},
+      "there is no command \"snapshot keep\"; there are: create, list, delete, download, verify");
   refuse({"serch", "docs"}, "there is no command \"serch\"");
   refuse({"--bogus"}, "there is no option --bogus");
   refuse({"create", "docs"}, "--dim is required");

@@ -19,6 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::grpc::StatusCode;
+using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -405,6 +406,31 @@ TEST_F(SnapshotServiceTest, FromTheCommandLine) {
               HasSubstr("docs/monday: deleted, 3.9 MiB freed"));
   EXPECT_EQ(Do({"snapshot", "delete", "docs", "monday"}).status, 1);
   EXPECT_THAT(Collections(), ElementsAre("a", "b", "c", "docs"));
+}
+
+// A server that stands still, and a first Ctrl-C that waits for it.
+TEST_F(SnapshotServiceTest, AnInterruptedDownloadLeavesNoFile) {
+  Load();
+  for (const bool twice : {false, true}) {
+    SCOPED_TRACE(twice);
+    const std::string file = Path("docs.vxsnap");
+    server_->process.Signal(SIGSTOP);
+    RunningVexact download(
+        {"snapshot", "download", "docs", "-o", file, "--server", server_->process.address()});
+    while (!fs::exists(file + ".part")) usleep(1'000);
+    download.Signal(SIGINT);
+    if (twice) {
+      download.Signal(SIGTERM);  // of two that are the same, the kernel may make one
+    } else {
+      server_->process.Signal(SIGCONT);
+    }
+    const Finished finished = download.Wait();
+    server_->process.Signal(SIGCONT);
+    EXPECT_THAT(finished.status, AnyOf(128 + SIGINT, 128 + SIGTERM));
+    EXPECT_EQ(finished.err, twice ? "" : "interrupted: nothing was kept\n");
+    EXPECT_FALSE(fs::exists(file));
+    EXPECT_FALSE(fs::exists(file + ".part"));
+  }
 }
 
 TEST_F(SnapshotServiceTest, ARestorationFromThePipeIsInterruptedWithNothingLeft) {
