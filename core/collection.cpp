@@ -275,15 +275,37 @@ absl::StatusOr<PointsResult> Collection::Scroll(std::optional<IdView> after,
 absl::StatusOr<SearchResult> Collection::Search(std::span<const Query> queries,
                                                 const SearchOptions& options,
                                                 const Interrupt& interrupt) const {
-  if (queries.empty() || queries.size() > kMaxQueries) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "the request has %d queries; it must have 1 to %d", queries.size(), kMaxQueries));
+  auto search = Prepare(queries, options);
+  if (!search.ok()) return search.status();
+  if (absl::Status status = interrupt.Check(); !status.ok()) return status;
+  const SearchPart whole{&*search, 0, queries.size()};
+  if (absl::Status status = Scan({&whole, 1}, interrupt); !status.ok()) return status;
+  return std::move(*search).Take();
+}
+
+bool PreparedSearch::CanShareScan(const PreparedSearch& other) const {
+  return &*result_.snapshot == &*other.result_.snapshot && result_.metric == other.result_.metric &&
+         options_.k == other.options_.k && options_.engine == other.options_.engine;
+}
+
+absl::Status CheckSearch(size_t queries, const SearchOptions& options) {
+  if (queries == 0 || queries > kMaxQueries) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("the request has %d queries; it must have 1 to %d", queries, kMaxQueries));
   }
   if (options.k == 0 || options.k > kMaxK) {
     return absl::InvalidArgumentError(
         absl::StrFormat("k is %d; it must be 1 to %d", options.k, kMaxK));
   }
-  SearchResult result;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PreparedSearch> Collection::Prepare(std::span<const Query> queries,
+                                                   const SearchOptions& options) const {
+  if (absl::Status status = CheckSearch(queries.size(), options); !status.ok()) return status;
+  PreparedSearch search;
+  search.options_ = options;
+  SearchResult& result = search.result_;
   std::vector<RowRef> stored;
   if (absl::Status status = TakeSnapshot(queries, result.snapshot, stored); !status.ok()) {
     return status;
@@ -293,21 +315,35 @@ absl::StatusOr<SearchResult> Collection::Search(std::span<const Query> queries,
   if (result.metric == Metric::kCosine) {
     if (absl::Status status = CheckCosineAllowed(state, table_.name); !status.ok()) return status;
   }
-  std::vector<std::vector<float>> normalized;
-  const auto prepared = Prepare(queries, stored, result.metric, normalized);
-  if (!prepared.ok()) return prepared.status();
-  if (absl::Status status = interrupt.Check(); !status.ok()) return status;
-  auto answer = engines_[static_cast<size_t>(options.engine)]->Search(
-      state, result.metric, *prepared, options.k, interrupt);
-  if (!answer.ok()) return answer.status();
-  result.hits = std::move(answer->hits);
-  result.statistics = std::move(answer->statistics);
+  if (absl::Status status = PrepareQueries(queries, stored, search); !status.ok()) return status;
   result.rows_compared = state.live_rows;
-  if (options.engine == EngineKind::kScan &&
-      care_.Observe(result.statistics, queries.size(), options.k)) {
+  result.hits.resize(queries.size());
+  return search;
+}
+
+absl::Status Collection::Scan(std::span<const SearchPart> parts, const Interrupt& interrupt) const {
+  const PreparedSearch& first = *parts.front().search;
+  std::vector<EngineQuery> queries;
+  for (const auto& [search, begin, end] : parts) {
+    queries.insert(queries.end(), search->queries_.begin() + static_cast<ptrdiff_t>(begin),
+                   search->queries_.begin() + static_cast<ptrdiff_t>(end));
+  }
+  const EngineKind engine = first.options_.engine;
+  auto answer = engines_[static_cast<size_t>(engine)]->Search(
+      *first.result_.snapshot, first.result_.metric, queries, first.options_.k, interrupt);
+  if (!answer.ok()) return answer.status();
+  size_t next = 0;
+  for (const auto& [search, begin, end] : parts) {
+    for (size_t i = begin; i < end; ++i) {
+      search->result_.hits[i] = std::move(answer->hits[next++]);
+    }
+    search->result_.statistics += answer->statistics.Share(end - begin, queries.size());
+  }
+  if (engine == EngineKind::kScan &&
+      care_.Observe(answer->statistics, queries.size(), first.options_.k)) {
     ReportWork();
   }
-  return result;
+  return absl::OkStatus();
 }
 
 absl::Status Collection::TakeSnapshot(std::span<const Query> queries, Snapshot& snapshot,
@@ -335,12 +371,12 @@ absl::Status Collection::TakeSnapshot(std::span<const Query> queries, Snapshot& 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<EngineQuery>> Collection::Prepare(
-    std::span<const Query> queries, std::span<const RowRef> stored, Metric metric,
-    std::vector<std::vector<float>>& normalized) const {
-  std::vector<EngineQuery> prepared(queries.size());
+absl::Status Collection::PrepareQueries(std::span<const Query> queries,
+                                        std::span<const RowRef> stored,
+                                        PreparedSearch& search) const {
+  search.queries_.resize(queries.size());
   for (size_t i = 0; i < queries.size(); ++i) {
-    EngineQuery& query = prepared[i];
+    EngineQuery& query = search.queries_[i];
     if (stored[i].segment != nullptr) {
       query.vector = stored[i].vector();
       query.dot = stored[i].dot();
@@ -356,15 +392,15 @@ absl::StatusOr<std::vector<EngineQuery>> Collection::Prepare(
     const auto dot = CheckVector(what, query.vector, table_.name, table_.config);
     if (!dot.ok()) return dot.status();
     query.dot = *dot;
-    if (metric == Metric::kCosine && query.dot == 0) return ZeroUnderCosine(what);
+    if (search.result_.metric == Metric::kCosine && query.dot == 0) return ZeroUnderCosine(what);
     if (table_.config.normalization == Normalization::kL2) {
-      std::vector<float>& normal = normalized.emplace_back(query.vector.size());
+      std::vector<float>& normal = search.normalized_.emplace_back(query.vector.size());
       L2Normalize(query.vector, query.dot, normal);
       query.vector = normal;
       query.dot = Dot(normal, normal);
     }
   }
-  return prepared;
+  return absl::OkStatus();
 }
 
 absl::Status Collection::NotStored(IdView id) const {

@@ -55,6 +55,9 @@ struct SearchOptions {
   EngineKind engine = EngineKind::kScan;
 };
 
+// INVALID_ARGUMENT unless there are 1 to kMaxQueries queries and k is from 1 to kMaxK.
+absl::Status CheckSearch(size_t queries, const SearchOptions& options);
+
 struct SearchResult {
   // Keeps the rows that the hits refer to.
   Snapshot snapshot;
@@ -63,6 +66,36 @@ struct SearchResult {
   SearchStatistics statistics;
   // One per query, in the order of the queries; each nearest first, equal scores by ascending id.
   std::vector<std::vector<ScoredRow>> hits;
+};
+
+// A search whose queries have passed the collection's door, over the state of one moment. Scan
+// carries it out, whole or in parts, alone or together with others.
+class PreparedSearch {
+ public:
+  size_t queries() const { return queries_.size(); }
+  const SearchOptions& options() const { return options_; }
+
+  // Whether one scan may answer queries of both: they are over the same state, and ask for the same
+  // number of rows by the same metric and engine.
+  bool CanShareScan(const PreparedSearch& other) const;
+
+  // Complete when every query was scanned. The statistics are this search's share of those of the
+  // scans that it was part of, by the number of queries.
+  const SearchResult& result() const { return result_; }
+  SearchResult Take() && { return std::move(result_); }
+
+ private:
+  friend class Collection;
+  SearchOptions options_;
+  std::vector<EngineQuery> queries_;
+  std::vector<std::vector<float>> normalized_;  // what queries view that had to be made
+  SearchResult result_;
+};
+
+// The queries [begin, end) of a search.
+struct SearchPart {
+  PreparedSearch* search;
+  size_t begin, end;
 };
 
 // Stored rows; `snapshot` keeps them.
@@ -184,6 +217,15 @@ class Collection {
   absl::StatusOr<SearchResult> Search(std::span<const Query> queries, const SearchOptions& options,
                                       const Interrupt& interrupt = {}) const;
 
+  // The same in two steps, so that a scan may answer several searches at once; each gets what it
+  // would get alone, bit for bit. Prepare finds all errors but those by `interrupt`, and takes the
+  // snapshot; the vectors of the queries must stay until the search is done.
+  absl::StatusOr<PreparedSearch> Prepare(std::span<const Query> queries,
+                                         const SearchOptions& options) const;
+  // REQUIRES: there are parts, of searches that Prepare of this collection gave and that can share
+  // a scan; no query was scanned before. When it fails, none of them has been.
+  absl::Status Scan(std::span<const SearchPart> parts, const Interrupt& interrupt = {}) const;
+
   // Rewrites full segments of which more than a quarter is dead, joining small ones on the way,
   // until there is none. The rows keep their ids, bits and sequence number; searches go on over
   // what they have seen, writers wait only while the index is changed. Returns the number of dead
@@ -249,10 +291,9 @@ class Collection {
   // The snapshot of a search, and the rows of the queries that name one, both of the same moment.
   absl::Status TakeSnapshot(std::span<const Query> queries, Snapshot& snapshot,
                             std::vector<RowRef>& stored) const;
-  // The queries as engines take them; `normalized` keeps the vectors that had to be made.
-  absl::StatusOr<std::vector<EngineQuery>> Prepare(
-      std::span<const Query> queries, std::span<const RowRef> stored, Metric metric,
-      std::vector<std::vector<float>>& normalized) const;
+  // Fills in the queries as engines take them.
+  absl::Status PrepareQueries(std::span<const Query> queries, std::span<const RowRef> stored,
+                              PreparedSearch& search) const;
   absl::Status NotStored(IdView id) const;
 
   // Says that Maintain has something to do, when it has.

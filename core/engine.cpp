@@ -24,6 +24,20 @@ SearchStatistics& SearchStatistics::operator+=(const SearchStatistics& other) {
   return *this;
 }
 
+SearchStatistics SearchStatistics::Share(uint64_t queries, uint64_t total) const {
+  SearchStatistics share = *this;
+  if (queries == total) return share;
+  const auto scale = [&](uint64_t& number) { number = number * queries / total; };
+  scale(share.rows_refined);
+  scale(share.rows_rescored);
+  scale(share.bytes_read);
+  for (LayoutUse& use : share.layouts) {
+    scale(use.rows);
+    std::ranges::for_each(use.passed, scale);
+  }
+  return share;
+}
+
 std::string_view Name(EngineKind kind) {
   switch (kind) {
     case EngineKind::kScan:

@@ -53,6 +53,9 @@ struct SearchStatistics {
   std::vector<LayoutUse> layouts;
 
   SearchStatistics& operator+=(const SearchStatistics& other);
+
+  // What falls to `queries` of the `total` that were searched together, evenly.
+  SearchStatistics Share(uint64_t queries, uint64_t total) const;
 };
 
 struct EngineAnswer {

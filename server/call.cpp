@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 
@@ -25,18 +26,25 @@ constexpr int kWriteBlockBytes = 1 << 20;
 // to it is the deadline's.
 constexpr absl::Duration kDeadlineSlack = absl::Milliseconds(50);
 
+// Of a status made by TryLater: the milliseconds, in decimal.
+constexpr char kRetryPayload[] = "vexact/retry_ms";
+constexpr char kRetryKey[] = "grpc-retry-pushback-ms";
+
 // Owns itself: gRPC calls OnDone once, after everything else.
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
+  using Handler = std::function<void(const CallInfo&, Respond)>;
+
   UnaryCall(ServiceContext& context, grpc::CallbackServerContext& call, std::string_view method,
-            std::function<absl::Status(const CallInfo&)> handler)
+            Handler handler)
       : context_(context),
+        call_(call),
         handler_(std::move(handler)),
         trace_(context, call, method),
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
-  void Start(const grpc::CallbackServerContext& call, Role role, std::string_view method) {
-    absl::StatusOr<Caller> caller = context_.access.Admit(call, role, method);
+  void Start(Role role, std::string_view method, bool here) {
+    absl::StatusOr<Caller> caller = context_.access.Admit(call_, role, method);
     if (!caller.ok()) return End(caller.status());
     caller_ = *std::move(caller);
     absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
@@ -45,21 +53,34 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
       return End(ticket.status());
     }
     ticket_ = *std::move(ticket);
-    context_.threads.Run([this] { End(CarryOut()); });
+    if (here) return CarryOut();
+    context_.threads.Run([this] { CarryOut(); });
   }
 
  private:
-  absl::Status CarryOut() {
+  void CarryOut() {
     trace_.Begin();
-    if (absl::Status status = interrupt_.Check(); !status.ok()) return status;
-    absl::Status status = RunGuarded([this] {
-      return handler_({.trace = trace_, .interrupt = interrupt_, .caller = *caller_});
-    });
+    absl::Status status = interrupt_.Check();
+    if (status.ok()) {
+      status = RunGuarded([this] {
+        handler_({.trace = trace_, .interrupt = interrupt_, .caller = *caller_},
+                 [this](const absl::Status& result) { Complete(result); });
+        return absl::OkStatus();
+      });
+      if (status.ok()) return;  // the handler has responded, or somebody will
+    }
+    Complete(status);
+  }
+
+  void Complete(const absl::Status& status) {
     storage_fails_ = context_.storage.Watch();
     if (absl::IsCancelled(status) && absl::Now() + kDeadlineSlack >= interrupt_.deadline) {
-      status = absl::DeadlineExceededError("the deadline passed before the request was done");
+      return End(absl::DeadlineExceededError("the deadline passed before the request was done"));
     }
-    return status;
+    if (const auto retry = status.GetPayload(kRetryPayload)) {
+      call_.AddTrailingMetadata(kRetryKey, std::string(*retry));
+    }
+    End(status);
   }
 
   // The last act: gRPC may have destroyed this when Finish returns.
@@ -73,7 +94,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
   ServiceContext& context_;
-  const std::function<absl::Status(const CallInfo&)> handler_;
+  grpc::CallbackServerContext& call_;
+  const Handler handler_;
   RequestTrace trace_;
   std::stop_source stop_;
   const Interrupt interrupt_;
@@ -84,13 +106,31 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
 }  // namespace
 
+grpc::ServerUnaryReactor* StartUnaryLater(ServiceContext& context,
+                                          grpc::CallbackServerContext* call, Role role,
+                                          std::string_view method, bool here,
+                                          std::function<void(const CallInfo&, Respond)> handler) {
+  auto* reactor = new UnaryCall(context, *call, method, std::move(handler));
+  reactor->Start(role, method, here);
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* StartUnaryBytes(ServiceContext& context,
                                           grpc::CallbackServerContext* call, Role role,
                                           std::string_view method,
                                           std::function<absl::Status(const CallInfo&)> handler) {
-  auto* reactor = new UnaryCall(context, *call, method, std::move(handler));
-  reactor->Start(*call, role, method);
-  return reactor;
+  return StartUnaryLater(
+      context, call, role, method, /*here=*/false,
+      [handler = std::move(handler)](const CallInfo& info, const Respond& respond) {
+        respond(RunGuarded([&] { return handler(info); }));
+      });
+}
+
+absl::Status TryLater(std::string_view why, std::chrono::milliseconds retry) {
+  absl::Status status =
+      absl::ResourceExhaustedError(absl::StrFormat("%s; try again in %d ms", why, retry.count()));
+  status.SetPayload(kRetryPayload, absl::Cord(std::to_string(retry.count())));
+  return status;
 }
 
 absl::Time DeadlineOf(const grpc::CallbackServerContext& call) {

@@ -8,6 +8,7 @@
 #include <google/protobuf/arena.h>
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <functional>
 #include <string_view>
 
@@ -37,6 +38,21 @@ grpc::ServerUnaryReactor* StartUnaryBytes(ServiceContext& context,
                                           grpc::CallbackServerContext* call, Role role,
                                           std::string_view method,
                                           std::function<absl::Status(const CallInfo&)> handler);
+
+// Takes a call's status, once, from any thread; the call may be gone when it returns.
+using Respond = std::function<void(const absl::Status&)>;
+
+// The same for a handler that may leave the answer to others: it is called with what they have to
+// call in the end. `here`: on gRPC's own thread, for what takes some microseconds.
+grpc::ServerUnaryReactor* StartUnaryLater(ServiceContext& context,
+                                          grpc::CallbackServerContext* call, Role role,
+                                          std::string_view method, bool here,
+                                          std::function<void(const CallInfo&, Respond)> handler);
+
+// RESOURCE_EXHAUSTED of a server that has too much to do. A unary call that ends with it tells its
+// client when to come again, in the trailing metadata that gRPC's retries go by,
+// `grpc-retry-pushback-ms`.
+absl::Status TryLater(std::string_view why, std::chrono::milliseconds retry);
 
 // The deadline that the caller gave, or the infinite future.
 absl::Time DeadlineOf(const grpc::CallbackServerContext& call);

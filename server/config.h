@@ -41,6 +41,8 @@ struct Config {
   EngineKind engine = EngineKind::kScan;
   // Of one message, either way.
   int64_t max_message_bytes = 64 << 20;
+  // Queries that may wait for a scan.
+  int64_t max_waiting_queries = 8192;
   // How long a stopping server waits for the requests that run.
   int drain_seconds = 10;
   // The least severe lines to log: debug, info, warning or error.

@@ -19,6 +19,7 @@ constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMinMessageBytes = 1024;
 // gRPC counts the bytes of a message in an int.
 constexpr int64_t kMaxMessageBytes = std::numeric_limits<int>::max();
+constexpr int64_t kMaxWaitingQueries = 1'000'000;
 constexpr int64_t kMaxDrainSeconds = 3600;
 constexpr int64_t kMaxSlowQueryMs = 3'600'000;
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
@@ -160,6 +161,9 @@ const std::vector<Option>& Options() {
         [](const Config& config) { return std::string(Name(config.engine)); }}},
       {"max_message_bytes", "N", Option::kAtStart, "Bytes of one message, either way [67108864]",
        WholeNumber(&Config::max_message_bytes, kMinMessageBytes, kMaxMessageBytes)},
+      {"max_waiting_queries", "N", Option::kAtStart,
+       "Queries that may wait for a scan; more are refused at once [8192]",
+       WholeNumber(&Config::max_waiting_queries, 1, kMaxWaitingQueries)},
       {"drain_seconds", "N", Option::kAtStart,
        "How long to wait for running requests when stopping [10]",
        WholeNumber(&Config::drain_seconds, 0, kMaxDrainSeconds)},

@@ -16,6 +16,9 @@
 namespace vexact::server {
 namespace {
 
+// Of a request that is read in some microseconds.
+constexpr size_t kFewBytes = 32 << 10;
+
 // The smallest Hit there can be on the wire: its tag and length, and an Id's tag, length, tag and
 // one byte of number. (A score of 0 takes none.)
 constexpr uint64_t kMinHitBytes = 6;
@@ -127,62 +130,100 @@ void FillComparison(const Comparison& comparison, uint32_t dimension,
                                             comparison.vector_projection.end());
 }
 
-}  // namespace
+// One call of Search: from its bytes to the scheduler, and from there to the answer. Kept by what
+// waits for the result.
+class SearchCall {
+ public:
+  SearchCall(ServiceContext& context, const CallInfo& info, grpc::ByteBuffer* response,
+             Respond respond)
+      : context_(context), info_(info), response_bytes_(*response), respond_(std::move(respond)) {}
 
-absl::Status SearchService::RunSearch(const v1::SearchRequest& request, const CallInfo& info,
-                                      v1::SearchResponse& response) {
-  const auto collection = context_.catalog().Get(request.collection());
-  if (!collection.ok()) return collection.status();
-  const auto options = ReadOptions(request, context_.config.engine);
-  if (!options.ok()) return options.status();
-  absl::Status status = CheckAnswerBytes(
-      context_.config,
-      LeastAnswerBytes(request, (*collection)->info().rows, (*collection)->dimension()),
-      /*at_least=*/true);
-  if (!status.ok()) return status;
-  FloatViews floats;
-  const auto queries = ReadQueries(request.queries(), floats);
-  if (!queries.ok()) return queries.status();
-
-  SlowSearch& trace = info.trace.search();
-  trace = {.collection = *collection,
-           .engine = options->engine,
-           .queries = queries->size(),
-           .k = options->k,
-           .with_vectors = request.with_vectors()};
-  const auto scan_begin = std::chrono::steady_clock::now();
-  const auto found = (*collection)->Search(*queries, *options, info.interrupt);
-  trace.scan = std::chrono::steady_clock::now() - scan_begin;
-  context_.metrics.ObserveScan(queries->size(), trace.scan);
-  if (!found.ok()) return found.status();
-
-  trace.rows = found->rows_compared;
-  trace.scanned_queries = queries->size();
-  trace.rows_refined = found->statistics.rows_refined;
-  trace.rows_rescored = found->statistics.rows_rescored;
-  trace.bytes_read = found->statistics.bytes_read;
-
-  uint64_t bytes = 0;
-  for (const auto& hits : found->hits) {
-    v1::SearchResult& result = *response.add_results();
-    FillHits(hits, found->metric, request.with_vectors(), result);
-    // As early as it is known: an answer that is too large should not be built to its end.
-    bytes += result.ByteSizeLong();
-    status = CheckAnswerBytes(context_.config, bytes, /*at_least=*/true);
-    if (!status.ok()) return status;
+  // Responds, now or later.
+  static void Run(std::shared_ptr<SearchCall> call, const grpc::ByteBuffer& request) {
+    Scheduler::Search search;
+    if (absl::Status status = call->Read(request, search); !status.ok()) {
+      return call->respond_(status);
+    }
+    Scheduler& scheduler = call->context_.scheduler;
+    search.done = [call = std::move(call)](absl::StatusOr<SearchResult> found) {
+      const absl::Status status =
+          RunGuarded([&] { return found.ok() ? call->Answer(*found) : found.status(); });
+      call->respond_(status);
+    };
+    scheduler.Submit(std::move(search));
   }
-  trace.answer_bytes = bytes;
-  response.set_metric(ToProto(found->metric));
-  response.set_engine(ToProto(options->engine));
-  response.set_rows_compared(found->rows_compared);
-  response.set_sequence(found->snapshot->sequence);
-  response.set_rows_refined(found->statistics.rows_refined);
-  response.set_rows_rescored(found->statistics.rows_rescored);
-  response.set_bytes_read(found->statistics.bytes_read);
-  const std::chrono::nanoseconds duration = std::chrono::steady_clock::now() - info.trace.arrival();
-  response.set_server_time_ns(static_cast<uint64_t>(duration.count()));
-  return absl::OkStatus();
-}
+
+ private:
+  absl::Status Read(const grpc::ByteBuffer& bytes, Scheduler::Search& search) {
+    if (absl::Status status = Parse(info_.caller, bytes, request_); !status.ok()) return status;
+    auto collection = context_.catalog().Get(request_.collection());
+    if (!collection.ok()) return collection.status();
+    const auto options = ReadOptions(request_, context_.config.engine);
+    if (!options.ok()) return options.status();
+    absl::Status status = CheckAnswerBytes(
+        context_.config,
+        LeastAnswerBytes(request_, (*collection)->info().rows, (*collection)->dimension()),
+        /*at_least=*/true);
+    if (!status.ok()) return status;
+    auto queries = ReadQueries(request_.queries(), floats_);
+    if (!queries.ok()) return queries.status();
+    engine_ = options->engine;
+    trace_ = &info_.trace.search();
+    *trace_ = {.collection = *collection,
+               .engine = engine_,
+               .queries = queries->size(),
+               .k = options->k,
+               .with_vectors = request_.with_vectors()};
+    search = {.collection = *std::move(collection),
+              .queries = *std::move(queries),
+              .options = *options,
+              .interrupt = info_.interrupt,
+              .trace = trace_,
+              .done = nullptr};
+    return CheckSearch(search.queries.size(), search.options);
+  }
+
+  absl::Status Answer(const SearchResult& found) {
+    trace_->rows = found.rows_compared;
+    trace_->rows_refined = found.statistics.rows_refined;
+    trace_->rows_rescored = found.statistics.rows_rescored;
+    trace_->bytes_read = found.statistics.bytes_read;
+    auto& response = *google::protobuf::Arena::CreateMessage<v1::SearchResponse>(&arena_);
+    uint64_t bytes = 0;
+    for (const auto& hits : found.hits) {
+      v1::SearchResult& result = *response.add_results();
+      FillHits(hits, found.metric, request_.with_vectors(), result);
+      // As early as it is known: an answer that is too large should not be built to its end.
+      bytes += result.ByteSizeLong();
+      absl::Status status = CheckAnswerBytes(context_.config, bytes, /*at_least=*/true);
+      if (!status.ok()) return status;
+    }
+    trace_->answer_bytes = bytes;
+    response.set_metric(ToProto(found.metric));
+    response.set_engine(ToProto(engine_));
+    response.set_rows_compared(found.rows_compared);
+    response.set_sequence(found.snapshot->sequence);
+    response.set_rows_refined(found.statistics.rows_refined);
+    response.set_rows_rescored(found.statistics.rows_rescored);
+    response.set_bytes_read(found.statistics.bytes_read);
+    const std::chrono::nanoseconds duration =
+        std::chrono::steady_clock::now() - info_.trace.arrival();
+    response.set_server_time_ns(static_cast<uint64_t>(duration.count()));
+    return Serialize(context_.config, response, response_bytes_);
+  }
+
+  ServiceContext& context_;
+  const CallInfo info_;
+  grpc::ByteBuffer& response_bytes_;
+  const Respond respond_;
+  google::protobuf::Arena arena_;
+  v1::SearchRequest& request_ = *google::protobuf::Arena::CreateMessage<v1::SearchRequest>(&arena_);
+  FloatViews floats_;
+  EngineKind engine_ = EngineKind::kScan;
+  SlowSearch* trace_ = nullptr;
+};
+
+}  // namespace
 
 absl::Status SearchService::RunCompare(const v1::CompareRequest& request,
                                        v1::CompareResponse& response) {
@@ -204,10 +245,13 @@ absl::Status SearchService::RunCompare(const v1::CompareRequest& request,
 grpc::ServerUnaryReactor* SearchService::Search(grpc::CallbackServerContext* call,
                                                 const grpc::ByteBuffer* request_bytes,
                                                 grpc::ByteBuffer* response_bytes) {
-  return StartUnary<v1::SearchRequest, v1::SearchResponse>(
-      context_, call, "Search/Search", request_bytes, response_bytes,
-      [this](const v1::SearchRequest& request, const CallInfo& info, v1::SearchResponse& response) {
-        return RunSearch(request, info, response);
+  return StartUnaryLater(
+      context_, call, Permission<v1::SearchRequest>::kRole, "Search/Search",
+      /*here=*/request_bytes->Length() <= kFewBytes,
+      [this, request_bytes, response_bytes](const CallInfo& info, Respond respond) {
+        SearchCall::Run(
+            std::make_shared<SearchCall>(context_, info, response_bytes, std::move(respond)),
+            *request_bytes);
       });
 }
 

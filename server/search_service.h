@@ -22,8 +22,6 @@ class SearchService final : public SearchServiceBase {
                                     grpc::ByteBuffer* response) override;
 
  private:
-  absl::Status RunSearch(const v1::SearchRequest& request, const CallInfo& info,
-                         v1::SearchResponse& response);
   absl::Status RunCompare(const v1::CompareRequest& request, v1::CompareResponse& response);
 
   ServiceContext& context_;

@@ -94,7 +94,8 @@ struct Server::Parts {
         workers(config.threads),
         storage(config, workers),
         slow_log(metrics, std::chrono::milliseconds(config.slow_query_ms)),
-        threads(RequestThreadCount(config)) {}
+        threads(RequestThreadCount(config)),
+        scheduler(metrics, static_cast<uint64_t>(config.max_waiting_queries)) {}
   ~Parts() {
     // By itself it would wait for streams that are open.
     if (grpc_server != nullptr) grpc_server->Shutdown(std::chrono::system_clock::now());
@@ -112,8 +113,9 @@ struct Server::Parts {
   Admission admission;
   SlowLog slow_log;
   RequestThreads threads;
-  ServiceContext context{config,  workers, storage,  access,     admission,
-                         threads, metrics, slow_log, absl::Now()};
+  Scheduler scheduler;
+  ServiceContext context{config,  workers,   storage, access,   admission,
+                         threads, scheduler, metrics, slow_log, absl::Now()};
   CollectionsService collections{context};
   PointsService points{context};
   SearchService search{context};

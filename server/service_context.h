@@ -9,6 +9,7 @@
 #include "server/config.h"
 #include "server/metrics.h"
 #include "server/request_threads.h"
+#include "server/scheduler.h"
 #include "server/slow_log.h"
 #include "server/storage.h"
 
@@ -22,6 +23,7 @@ struct ServiceContext {
   const Access& access;
   Admission& admission;
   RequestThreads& threads;
+  Scheduler& scheduler;
   Metrics& metrics;
   SlowLog& slow_log;
   absl::Time started;

@@ -1,0 +1,243 @@
+#include "server/scheduler.h"
+
+#include <algorithm>
+#include <atomic>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "server/call.h"
+
+namespace vexact::server {
+namespace {
+
+// Slices of different collections that run at the same time, and share the processors.
+constexpr int kScanThreads = 4;
+
+// What a slice should take: long against what it costs to begin one, short for who waits.
+constexpr double kSliceSeconds = 0.020;
+// A batch gains nothing more from more queries than these.
+constexpr size_t kMostQueries = 256;
+// What one search counts for when those are chosen that could be in a slice.
+constexpr size_t kMostShare = 16;
+
+// What a component of a row takes before anything is known of a collection: a scan reads a fraction
+// of them, the others read all.
+constexpr double kScanSeconds = 4e-12;
+constexpr double kOtherSeconds = 2e-10;
+
+// How much of a new measurement goes into the estimate.
+constexpr double kNewShare = 0.3;
+
+constexpr std::chrono::milliseconds kLeastRetry{1}, kMostRetry{10'000};
+
+// Of a slice: it is over when those of all its searches are.
+class JointInterrupt {
+ public:
+  explicit JointInterrupt(const std::vector<const Interrupt*>& interrupts)
+      : going_(interrupts.size()) {
+    interrupt_ = {.stop = source_.get_token(), .deadline = absl::InfinitePast()};
+    for (const Interrupt* each : interrupts) {
+      interrupt_.deadline = std::max(interrupt_.deadline, each->deadline);
+      callbacks_.emplace_back(each->stop, [this] {
+        // acq_rel: only to count; the source has an order of its own.
+        if (going_.fetch_sub(1, std::memory_order_acq_rel) == 1) source_.request_stop();
+      });
+    }
+  }
+
+  const Interrupt& interrupt() const { return interrupt_; }
+
+ private:
+  std::atomic<size_t> going_;
+  std::stop_source source_;
+  Interrupt interrupt_;
+  std::deque<std::stop_callback<std::function<void()>>> callbacks_;
+};
+
+}  // namespace
+
+Scheduler::Scheduler(Metrics& metrics, uint64_t max_waiting)
+    : metrics_(metrics), max_waiting_(max_waiting), threads_(kScanThreads) {}
+
+void Scheduler::Submit(Search search) {
+  const Collection* const collection = search.collection.get();
+  const uint64_t queries = search.queries.size();
+  const auto now = Clock::now();
+  bool begins = false;
+  {
+    std::unique_lock lock(mutex_);
+    if (queries_ > 0 && queries_ + queries > max_waiting_) {
+      const absl::Status overload = Overload(queries);
+      lock.unlock();
+      metrics_.CountRefusal(Refusal::kQueue);
+      return search.done(overload);
+    }
+    Line& line = lines_[collection];
+    search.trace->ahead = line.queries;
+    line.waiting.push_back(std::make_unique<Waiting>(Waiting{std::move(search), now}));
+    line.queries += queries;
+    queries_ += queries;
+    begins = !std::exchange(line.scanning, true);
+  }
+  metrics_.AddWaiting(static_cast<int64_t>(queries));
+  if (begins) threads_.Run([this, collection] { RunSlice(collection); });
+}
+
+absl::Status Scheduler::Overload(uint64_t queries) const {
+  const std::chrono::duration<double> drained(static_cast<double>(queries_) * drain_seconds_);
+  const auto retry = std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(drained),
+                                kLeastRetry, kMostRetry);
+  return TryLater(absl::StrFormat("%d queries wait already, and the request has %d; "
+                                  "max_waiting_queries is %d",
+                                  queries_, queries, max_waiting_),
+                  retry);
+}
+
+void Scheduler::RunSlice(const Collection* collection) {
+  double seconds = 0;
+  Searches searches = Take(collection, seconds);
+  Prepare(searches);
+  Divide(searches, seconds);
+  const std::optional<double> taken = Scan(searches);
+  // The next slice begins while the answers of this one are made.
+  for (const auto& each : Return(collection, std::move(searches), taken)) {
+    if (each->status.ok()) {
+      each->search.done(std::move(*each->prepared).Take());
+    } else {
+      each->search.done(each->status);
+    }
+  }
+}
+
+Scheduler::Searches Scheduler::Take(const Collection* collection, double& seconds) {
+  const std::lock_guard lock(mutex_);
+  Line& line = lines_.at(collection);
+  Searches taken;
+  for (size_t queries = 0; !line.waiting.empty() && queries < kMostQueries;) {
+    queries += std::min(line.waiting.front()->left(), kMostShare);
+    taken.push_back(std::move(line.waiting.front()));
+    line.waiting.pop_front();
+  }
+  const EngineKind engine = taken.front()->search.options.engine;
+  seconds = line.seconds[static_cast<size_t>(engine)];
+  return taken;
+}
+
+void Scheduler::Prepare(const Searches& searches) {
+  for (const auto& each : searches) {
+    const Search& search = each->search;
+    each->status = search.interrupt.Check();
+    if (!each->status.ok() || each->prepared) continue;
+    each->status = RunGuarded([&] {
+      auto prepared = search.collection->Prepare(search.queries, search.options);
+      if (prepared.ok()) each->prepared = *std::move(prepared);
+      return prepared.status();
+    });
+  }
+}
+
+void Scheduler::Divide(const Searches& searches, double seconds) {
+  std::vector<Waiting*> together;
+  for (const auto& each : searches) {
+    each->taken = 0;
+    if (!each->status.ok()) continue;
+    if (together.empty() || each->prepared->CanShareScan(*together.front()->prepared)) {
+      together.push_back(each.get());
+    }
+  }
+  if (together.empty()) return;
+  const Waiting& first = *together.front();
+  if (seconds == 0) {
+    const double components = static_cast<double>(first.prepared->result().rows_compared) *
+                              first.search.collection->dimension();
+    const bool scans = first.search.options.engine == EngineKind::kScan;
+    seconds = components * (scans ? kScanSeconds : kOtherSeconds);
+  }
+  auto budget = static_cast<size_t>(
+      std::clamp<double>(kSliceSeconds / seconds, 1, static_cast<double>(kMostQueries)));
+  // The same number for each, and what that leaves to the first that have more.
+  const size_t even = std::max<size_t>(1, budget / together.size());
+  for (Waiting* each : together) {
+    each->taken = std::min({even, each->left(), budget});
+    budget -= each->taken;
+  }
+  for (Waiting* each : together) {
+    const size_t more = std::min(each->left() - each->taken, budget);
+    each->taken += more;
+    budget -= more;
+  }
+}
+
+std::optional<double> Scheduler::Scan(const Searches& searches) {
+  std::vector<SearchPart> parts;
+  std::vector<Waiting*> members;
+  std::vector<const Interrupt*> interrupts;
+  uint64_t queries = 0;
+  const auto begin = Clock::now();
+  for (const auto& each : searches) {
+    if (each->taken == 0) continue;
+    if (each->next == 0) {
+      each->search.trace->wait = begin - each->since;
+      metrics_.ObserveWait(begin - each->since);
+    }
+    parts.push_back({&*each->prepared, each->next, each->next + each->taken});
+    members.push_back(each.get());
+    interrupts.push_back(&each->search.interrupt);
+    queries += each->taken;
+  }
+  if (parts.empty()) return std::nullopt;
+  const Collection& collection = *members.front()->search.collection;
+  const JointInterrupt joint(interrupts);
+  const absl::Status status = RunGuarded([&] { return collection.Scan(parts, joint.interrupt()); });
+  const Clock::duration time = Clock::now() - begin;
+  metrics_.ObserveScan(queries, time);
+  for (Waiting* each : members) {
+    each->search.trace->scan += time;
+    each->search.trace->scanned_queries += queries;
+    each->next += each->taken;
+    each->status = status;
+  }
+  return std::chrono::duration<double>(time).count() / static_cast<double>(queries);
+}
+
+Scheduler::Searches Scheduler::Return(const Collection* collection, Searches searches,
+                                      std::optional<double> seconds) {
+  Searches over;
+  uint64_t done = 0;  // queries that wait no longer
+  {
+    const std::lock_guard lock(mutex_);
+    Line& line = lines_.at(collection);
+    if (seconds) {
+      const auto first = std::ranges::find_if(searches, [](const auto& s) { return s->taken > 0; });
+      double& known = line.seconds[static_cast<size_t>((*first)->search.options.engine)];
+      known = known == 0 ? *seconds : known + kNewShare * (*seconds - known);
+      drain_seconds_ = *seconds;
+    }
+    // Backwards, because those that were left out go to the front again, in their order.
+    std::deque<std::unique_ptr<Waiting>> rest;
+    for (auto each = searches.rbegin(); each != searches.rend(); ++each) {
+      done += (*each)->taken + ((*each)->status.ok() ? 0 : (*each)->left());
+      if ((*each)->over()) {
+        over.push_back(std::move(*each));
+      } else if ((*each)->taken > 0) {
+        rest.push_front(std::move(*each));
+      } else {
+        line.waiting.push_front(std::move(*each));
+      }
+    }
+    for (auto& each : rest) line.waiting.push_back(std::move(each));
+    line.queries -= done;
+    queries_ -= done;
+    if (line.waiting.empty())
+      lines_.erase(collection);
+    else
+      threads_.Run([this, collection] { RunSlice(collection); });
+  }
+  metrics_.AddWaiting(-static_cast<int64_t>(done));
+  std::ranges::reverse(over);
+  return over;
+}
+
+}  // namespace vexact::server

@@ -1,0 +1,118 @@
+// Which searches are scanned when, and which of them together.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "core/collection.h"
+#include "core/interrupt.h"
+#include "server/metrics.h"
+#include "server/request_threads.h"
+#include "server/slow_log.h"
+
+namespace vexact::server {
+
+// Searches of one collection form a line. Whatever waits there when a scan ends is scanned next, as
+// one batch, where it may be (PreparedSearch::CanShareScan); a search that finds nobody before it
+// starts at once. There is no timer, so that nothing is added for who is alone, and a batch is as
+// large as what came in while the one before it ran. Each search gets what it would get alone.
+//
+// A scan is a slice of about kSliceTime: it takes queries of all that wait in turn, and a search
+// that has more than its share goes to the end of the line with the rest. So a search of one query
+// waits for a slice or two, however large the others are. Lines take turns as well: between two
+// slices of one, every other that waits for a thread gets one.
+//
+// A search whose caller has gone, or whose deadline has passed, is dropped before its scan and
+// between slices; a slice ends early when that is so of all that are in it. As many queries wait as
+// the limit says; who comes then is refused at once and told when to come again.
+//
+// Thread safety: Submit may be called from any thread.
+class Scheduler {
+ public:
+  // Called once, from one of the scheduler's threads or from within Submit.
+  using Done = std::function<void(absl::StatusOr<SearchResult>)>;
+
+  struct Search {
+    std::shared_ptr<const Collection> collection;
+    std::vector<Query> queries;  // what they view stays until `done` is called
+    SearchOptions options;
+    Interrupt interrupt;
+    SlowSearch* trace;  // what is known of the search is filled in before `done` is called
+    Done done;
+  };
+
+  // `metrics` must outlive it. `max_waiting`: queries that may wait; a search that finds none
+  // waiting is never refused for its size.
+  Scheduler(Metrics& metrics, uint64_t max_waiting);
+  // Returns when every search is done.
+  ~Scheduler() = default;
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // Errors that `done` gets: RESOURCE_EXHAUSTED when too many queries wait, with a hint when to try
+  // again (TryLater); Collection::Prepare's and Collection::Scan's.
+  void Submit(Search search);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Waiting {
+    Search search;
+    Clock::time_point since;
+    std::optional<PreparedSearch> prepared = std::nullopt;
+    size_t next = 0;   // the first query that is not scanned yet
+    size_t taken = 0;  // queries from there on that are in the slice
+    absl::Status status = absl::OkStatus();
+
+    size_t left() const { return search.queries.size() - next; }
+    bool over() const { return left() == 0 || !status.ok(); }
+  };
+  using Searches = std::vector<std::unique_ptr<Waiting>>;
+
+  struct Line {
+    std::deque<std::unique_ptr<Waiting>> waiting;
+    uint64_t queries = 0;  // that are not scanned yet
+    bool scanning = false;
+    // What a query of the last slices took, by engine; 0: not known.
+    std::array<double, std::size(kEngineKinds)> seconds{};
+  };
+
+  // REQUIRES: mutex_ is held.
+  absl::Status Overload(uint64_t queries) const;
+
+  // One slice of a collection's line.
+  void RunSlice(const Collection* collection);
+  // The searches at the front of the line, as many as could go into one slice, and what a query of
+  // the first one is expected to take.
+  Searches Take(const Collection* collection, double& seconds);
+  // Prepares what is not, and gives those whose caller has gone their status.
+  void Prepare(const Searches& searches);
+  // Chooses how many queries of which search are in the slice, from the first one on.
+  void Divide(const Searches& searches, double seconds);
+  // Scans the queries that were chosen, and returns what one took; nothing when there are none.
+  std::optional<double> Scan(const Searches& searches);
+  // Gives back to the line what is not over, and orders its next slice, if there is to be one.
+  // Returns what is over.
+  Searches Return(const Collection* collection, Searches searches, std::optional<double> seconds);
+
+  Metrics& metrics_;
+  const uint64_t max_waiting_;
+  std::mutex mutex_;  // guards what follows
+  absl::flat_hash_map<const Collection*, Line> lines_;
+  uint64_t queries_ = 0;      // of all lines
+  double drain_seconds_ = 0;  // a query, of the last slice of any line
+
+  // Last, so that its tasks end before the rest does.
+  RequestThreads threads_;
+};
+
+}  // namespace vexact::server
