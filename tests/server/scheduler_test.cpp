@@ -1,0 +1,229 @@
+// Searches that share scans: each gets what it would get alone, whoever else waits.
+#include "server/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <stop_token>
+#include <thread>
+#include <vector>
+
+#include "tests/core/collection_fixture.h"
+#include "tests/core/harness.h"
+
+namespace vexact::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint32_t kDimension = 24;
+constexpr uint64_t kManyWaiting = 1'000'000;
+
+// A search that owns what it is made of.
+struct OneSearch {
+  std::vector<Vector> vectors;
+  std::vector<Id> ids;
+  SearchOptions options;
+  std::stop_source stop;
+  SlowSearch trace;
+  std::promise<absl::StatusOr<SearchResult>> promise;
+
+  std::future<absl::StatusOr<SearchResult>> Submit(Scheduler& scheduler,
+                                                   std::shared_ptr<const Collection> collection,
+                                                   absl::Time deadline = absl::InfiniteFuture()) {
+    std::vector<Query> queries;
+    for (const Vector& vector : vectors) queries.push_back({.target = std::span(vector)});
+    for (const Id& id : ids) queries.push_back({.target = id, .exclude_self = true});
+    auto result = promise.get_future();
+    scheduler.Submit({.collection = std::move(collection),
+                      .queries = std::move(queries),
+                      .options = options,
+                      .interrupt = {.stop = stop.get_token(), .deadline = deadline},
+                      .trace = &trace,
+                      .done = [this](absl::StatusOr<SearchResult> found) {
+                        promise.set_value(std::move(found));
+                      }});
+    return result;
+  }
+};
+
+class SchedulerTest : public testing::Test {
+ protected:
+  std::shared_ptr<Collection> Make(const std::vector<Point>& points) {
+    auto collection = std::make_shared<Collection>(
+        "docs", CollectionConfig{kDimension, Metric::kL2, Normalization::kNone}, workers_, nullptr,
+        SegmentsOf(100));
+    if (!points.empty()) EXPECT_THAT(Upsert(*collection, points).status(), IsOk());
+    return collection;
+  }
+
+  // A search that no patience would outlast: it goes on until it is stopped.
+  std::future<absl::StatusOr<SearchResult>> Occupy(Scheduler& scheduler, OneSearch& search) {
+    search.vectors.assign(kMaxQueries, random_.Gaussian(kDimension));
+    search.options = {.k = 1, .engine = EngineKind::kReference};
+    return search.Submit(scheduler, large_);
+  }
+
+  Workers workers_{2};
+  oracle::Random random_{1};
+  Metrics metrics_;
+  // Scored row by row: some milliseconds a query.
+  std::shared_ptr<Collection> large_ = Make(RandomPoints(9, 0, 200'000, kDimension));
+};
+
+void ExpectSame(const SearchResult& found, const SearchResult& alone) {
+  ASSERT_EQ(found.hits.size(), alone.hits.size());
+  EXPECT_EQ(found.metric, alone.metric);
+  EXPECT_EQ(found.rows_compared, alone.rows_compared);
+  for (size_t q = 0; q < alone.hits.size(); ++q) {
+    ASSERT_EQ(found.hits[q].size(), alone.hits[q].size());
+    for (size_t i = 0; i < alone.hits[q].size(); ++i) {
+      ASSERT_EQ(Own(found.hits[q][i].row.id()), Own(alone.hits[q][i].row.id()));
+      ASSERT_EQ(oracle::Bits(found.hits[q][i].score), oracle::Bits(alone.hits[q][i].score));
+    }
+  }
+}
+
+TEST_F(SchedulerTest, EachGetsWhatItWouldGetAlone) {
+  const auto collection = Make(RandomPoints(2, 0, 3'000, kDimension));
+  constexpr size_t kThreads = 8, kSearches = 60;
+  std::vector<std::vector<std::unique_ptr<OneSearch>>> searches(kThreads);
+  for (auto& some : searches) {
+    for (size_t i = 0; i < kSearches; ++i) {
+      auto& search = *some.emplace_back(std::make_unique<OneSearch>());
+      for (uint64_t n = random_.Below(random_.Chance(0.1) ? 600 : 3) + 1; n > 0; --n) {
+        search.vectors.push_back(random_.Gaussian(kDimension));
+      }
+      if (random_.Chance(0.3)) search.ids.push_back(Number(random_.Below(3'000)));
+      search.options.k = random_.Chance(0.5) ? 10 : 1 + static_cast<uint32_t>(random_.Below(20));
+      if (random_.Chance(0.3)) search.options.metric = Metric::kInnerProduct;
+      if (random_.Chance(0.1)) search.options.engine = EngineKind::kReference;
+    }
+  }
+  std::atomic<uint64_t> shared = 0;
+  {
+    Scheduler scheduler(metrics_, kManyWaiting);
+    std::vector<std::jthread> threads;
+    for (auto& some : searches) {
+      threads.emplace_back([&] {
+        // All at once, so that they wait for one another.
+        std::vector<std::future<absl::StatusOr<SearchResult>>> results;
+        for (auto& search : some) results.push_back(search->Submit(scheduler, collection));
+        for (size_t i = 0; i < some.size(); ++i) {
+          const auto found = results[i].get();
+          ASSERT_THAT(found.status(), IsOk());
+          OneSearch& search = *some[i];
+          std::vector<Query> queries;
+          for (const Vector& v : search.vectors) queries.push_back({.target = std::span(v)});
+          for (const Id& id : search.ids) queries.push_back({.target = id, .exclude_self = true});
+          const auto alone = collection->Search(queries, search.options);
+          ASSERT_THAT(alone.status(), IsOk());
+          ExpectSame(*found, *alone);
+          if (search.trace.scanned_queries > queries.size()) ++shared;
+        }
+      });
+    }
+  }
+  EXPECT_GT(shared, 0u);
+  EXPECT_EQ(metrics_.waiting(), 0);
+}
+
+// Row i comes with sequence number i + 1: an answer says by its sequence number what it must hold.
+TEST_F(SchedulerTest, AnAnswerIsOfOneMomentWhileRowsAreWritten) {
+  constexpr size_t kRows = 400;
+  const std::vector<Point> points = RandomPoints(3, 0, kRows, kDimension);
+  const auto collection = Make({});
+  ASSERT_THAT(Upsert(*collection, {points[0]}).status(), IsOk());
+  Scheduler scheduler(metrics_, kManyWaiting);
+  std::jthread writer([&] {
+    for (size_t i = 1; i < kRows; ++i) {
+      ASSERT_THAT(Upsert(*collection, {points[i]}).status(), IsOk());
+    }
+  });
+  std::vector<std::jthread> readers;
+  for (int reader = 0; reader < 4; ++reader) {
+    readers.emplace_back([&, reader] {
+      oracle::Random random(static_cast<uint64_t>(reader) + 10);
+      for (int round = 0; round < 40; ++round) {
+        OneSearch search;
+        for (int q = 0; q < 1 + round % 2 * 300; ++q) {
+          search.vectors.push_back(random.Gaussian(kDimension));
+        }
+        search.options.k = 3;
+        const auto found = search.Submit(scheduler, collection).get();
+        ASSERT_THAT(found.status(), IsOk());
+        const uint64_t rows = found->snapshot->sequence;
+        ASSERT_EQ(found->rows_compared, rows);
+        for (size_t q = 0; q < search.vectors.size(); q += 37) {
+          ASSERT_EQ(Owned(found->hits[q]),
+                    oracle::TopK(Metric::kL2, {points.data(), rows}, search.vectors[q], 3));
+        }
+      }
+    });
+  }
+}
+
+TEST_F(SchedulerTest, ASmallSearchIsNotStuckBehindAHugeOne) {
+  Scheduler scheduler(metrics_, kManyWaiting);
+  OneSearch huge, small, elsewhere;
+  auto huge_result = Occupy(scheduler, huge);
+  small.vectors = {random_.Gaussian(kDimension)};
+  EXPECT_THAT(small.Submit(scheduler, large_).get().status(), IsOk());
+  const auto other = Make(RandomPoints(4, 0, 10, kDimension));
+  elsewhere.vectors = {random_.Gaussian(kDimension)};
+  EXPECT_THAT(elsewhere.Submit(scheduler, other).get().status(), IsOk());
+  EXPECT_EQ(huge_result.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  huge.stop.request_stop();
+  EXPECT_EQ(huge_result.get().status().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(SchedulerTest, WhoHasGoneIsDroppedBeforeItsScan) {
+  Scheduler scheduler(metrics_, kManyWaiting);
+  OneSearch huge, cancelled, late;
+  auto huge_result = Occupy(scheduler, huge);
+  cancelled.vectors = late.vectors = {random_.Gaussian(kDimension)};
+  cancelled.stop.request_stop();
+  EXPECT_EQ(cancelled.Submit(scheduler, large_).get().status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(late.Submit(scheduler, large_, absl::InfinitePast()).get().status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(cancelled.trace.scanned_queries + late.trace.scanned_queries, 0u);
+  huge.stop.request_stop();
+  EXPECT_EQ(huge_result.get().status().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(SchedulerTest, RefusesAtOnceWhatIsTooMuchAndSaysWhenToComeAgain) {
+  Scheduler scheduler(metrics_, 2);
+  OneSearch huge, refused, accepted;
+  auto huge_result = Occupy(scheduler, huge);  // nobody waited, so that its size does not matter
+  refused.vectors = accepted.vectors = {random_.Gaussian(kDimension)};
+  const absl::Status status = refused.Submit(scheduler, large_).get().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("max_waiting_queries is 2; try again in"));
+  EXPECT_EQ(metrics_.refused(Refusal::kQueue), 1u);
+  huge.stop.request_stop();
+  EXPECT_EQ(huge_result.get().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(accepted.Submit(scheduler, large_).get().status(), IsOk());
+}
+
+TEST_F(SchedulerTest, AnErrorIsTheErrorOfOneSearchAlone) {
+  const auto collection = Make(RandomPoints(5, 0, 50, kDimension));
+  Scheduler scheduler(metrics_, kManyWaiting);
+  std::vector<std::unique_ptr<OneSearch>> searches;
+  std::vector<std::future<absl::StatusOr<SearchResult>>> results;
+  for (uint64_t i = 0; i < 100; ++i) {
+    auto& search = *searches.emplace_back(std::make_unique<OneSearch>());
+    search.ids = {Number(i)};
+    results.push_back(search.Submit(scheduler, collection));
+  }
+  for (size_t i = 0; i < results.size(); ++i) {
+    EXPECT_EQ(results[i].get().status().code(),
+              i < 50 ? absl::StatusCode::kOk : absl::StatusCode::kNotFound);
+  }
+}
+
+}  // namespace
+}  // namespace vexact::server
