@@ -56,7 +56,9 @@ class SchedulerTest : public testing::Test {
     auto collection = std::make_shared<Collection>(
         "docs", CollectionConfig{kDimension, Metric::kL2, Normalization::kNone}, workers_, nullptr,
         SegmentsOf(100));
-    if (!points.empty()) EXPECT_THAT(Upsert(*collection, points).status(), IsOk());
+    if (!points.empty()) {
+      EXPECT_THAT(Upsert(*collection, points).status(), IsOk());
+    }
     return collection;
   }
 
