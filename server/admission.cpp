@@ -3,28 +3,45 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "server/call.h"
 
 namespace vexact::server {
+namespace {
+
+// By then some of what is in hand is done.
+constexpr std::chrono::milliseconds kRetry{100};
+
+}  // namespace
 
 Admission::Ticket::Ticket(Ticket&& other) noexcept
-    : admission_(std::exchange(other.admission_, nullptr)) {}
+    : admission_(std::exchange(other.admission_, nullptr)), bytes_(other.bytes_) {}
 
 Admission::Ticket& Admission::Ticket::operator=(Ticket&& other) noexcept {
   std::swap(admission_, other.admission_);
+  std::swap(bytes_, other.bytes_);
   return *this;
 }
 
 Admission::Ticket::~Ticket() {
-  if (admission_ != nullptr) admission_->Leave();
+  if (admission_ != nullptr) admission_->Leave(bytes_);
 }
 
-Admission::Admission() { SetProgress("the store is being opened"); }
+Admission::Admission(uint64_t max_bytes) : max_bytes_(max_bytes) {
+  SetProgress("the store is being opened");
+}
 
-absl::StatusOr<Admission::Ticket> Admission::Enter() {
+absl::StatusOr<Admission::Ticket> Admission::Enter(uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   if (!status_.ok()) return status_;
+  if (inside_ > 0 && bytes_ + bytes > max_bytes_) {
+    return TryLater(absl::StrFormat("the requests in hand have %d bytes, and this one has %d; "
+                                    "max_request_bytes is %d",
+                                    bytes_, bytes, max_bytes_),
+                    kRetry);
+  }
   ++inside_;
-  return Ticket(this);
+  bytes_ += bytes;
+  return Ticket(this, bytes);
 }
 
 absl::Status Admission::status() const {
@@ -57,11 +74,12 @@ uint64_t Admission::AwaitEmpty(absl::Duration limit) {
   return inside_;
 }
 
-void Admission::Leave() {
+void Admission::Leave(uint64_t bytes) {
   // Notified under the lock: an AwaitEmpty() that wakes must not destroy what is still being used
   // here.
   const std::lock_guard lock(mutex_);
   --inside_;
+  bytes_ -= bytes;
   changed_.notify_all();
 }
 

@@ -30,18 +30,22 @@ class Admission {
 
    private:
     friend class Admission;
-    explicit Ticket(Admission* admission) : admission_(admission) {}
+    Ticket(Admission* admission, uint64_t bytes) : admission_(admission), bytes_(bytes) {}
     Admission* admission_ = nullptr;
+    uint64_t bytes_ = 0;
   };
 
-  Admission();
+  // `max_bytes`: of the requests inside.
+  explicit Admission(uint64_t max_bytes);
   Admission(const Admission&) = delete;
   Admission& operator=(const Admission&) = delete;
 
-  // UNAVAILABLE while the server is starting or stopping.
-  absl::StatusOr<Ticket> Enter();
+  // For a request of `bytes`. UNAVAILABLE while the server is starting or stopping;
+  // RESOURCE_EXHAUSTED (TryLater) when those inside have too many bytes already. One that finds
+  // nobody inside is never too large.
+  absl::StatusOr<Ticket> Enter(uint64_t bytes);
 
-  // What Enter() would say.
+  // What Enter(0) would say.
   absl::Status status() const;
 
   // What those hear who come before Open(): how far the start is.
@@ -57,11 +61,14 @@ class Admission {
   uint64_t AwaitEmpty(absl::Duration limit);
 
  private:
-  void Leave();
+  void Leave(uint64_t bytes);
+
+  const uint64_t max_bytes_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   uint64_t inside_ = 0;  // guarded by mutex_
+  uint64_t bytes_ = 0;   // of those inside; guarded by mutex_
   bool closed_ = false;  // guarded by mutex_
   absl::Status status_;  // guarded by mutex_
 };

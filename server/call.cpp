@@ -43,13 +43,13 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
         trace_(context, call, method),
         interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
 
-  void Start(Role role, std::string_view method, bool here) {
+  void Start(Role role, std::string_view method, uint64_t bytes, bool here) {
     absl::StatusOr<Caller> caller = context_.access.Admit(call_, role, method);
     if (!caller.ok()) return End(caller.status());
     caller_ = *std::move(caller);
-    absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
+    absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter(bytes);
     if (!ticket.ok()) {
-      context_.metrics.CountRefusal(Refusal::kNotServing);
+      CountRefusal(context_.metrics, ticket.status());
       return End(ticket.status());
     }
     ticket_ = *std::move(ticket);
@@ -77,14 +77,14 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     if (absl::IsCancelled(status) && absl::Now() + kDeadlineSlack >= interrupt_.deadline) {
       return End(absl::DeadlineExceededError("the deadline passed before the request was done"));
     }
-    if (const auto retry = status.GetPayload(kRetryPayload)) {
-      call_.AddTrailingMetadata(kRetryKey, std::string(*retry));
-    }
     End(status);
   }
 
   // The last act: gRPC may have destroyed this when Finish returns.
   void End(const absl::Status& status) {
+    if (const auto retry = status.GetPayload(kRetryPayload)) {
+      call_.AddTrailingMetadata(kRetryKey, std::string(*retry));
+    }
     trace_.Answered();
     trace_.End(status, storage_fails_);
     Finish(ToGrpc(status));
@@ -108,19 +108,19 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
 grpc::ServerUnaryReactor* StartUnaryLater(ServiceContext& context,
                                           grpc::CallbackServerContext* call, Role role,
-                                          std::string_view method, bool here,
+                                          std::string_view method, uint64_t bytes, bool here,
                                           std::function<void(const CallInfo&, Respond)> handler) {
   auto* reactor = new UnaryCall(context, *call, method, std::move(handler));
-  reactor->Start(role, method, here);
+  reactor->Start(role, method, bytes, here);
   return reactor;
 }
 
 grpc::ServerUnaryReactor* StartUnaryBytes(ServiceContext& context,
                                           grpc::CallbackServerContext* call, Role role,
-                                          std::string_view method,
+                                          std::string_view method, uint64_t bytes,
                                           std::function<absl::Status(const CallInfo&)> handler) {
   return StartUnaryLater(
-      context, call, role, method, /*here=*/false,
+      context, call, role, method, bytes, /*here=*/false,
       [handler = std::move(handler)](const CallInfo& info, const Respond& respond) {
         respond(RunGuarded([&] { return handler(info); }));
       });
@@ -131,6 +131,13 @@ absl::Status TryLater(std::string_view why, std::chrono::milliseconds retry) {
       absl::ResourceExhaustedError(absl::StrFormat("%s; try again in %d ms", why, retry.count()));
   status.SetPayload(kRetryPayload, absl::Cord(std::to_string(retry.count())));
   return status;
+}
+
+bool IsTryLater(const absl::Status& status) { return status.GetPayload(kRetryPayload).has_value(); }
+
+void CountRefusal(Metrics& metrics, const absl::Status& status) {
+  metrics.CountRefusal(absl::IsResourceExhausted(status) ? Refusal::kBytesInFlight
+                                                         : Refusal::kNotServing);
 }
 
 absl::Time DeadlineOf(const grpc::CallbackServerContext& call) {

@@ -33,10 +33,11 @@ struct CallInfo {
 // Carries out a unary call, for which `role` is needed: lets it in, runs `handler` on a request
 // thread, and finishes the call with its status. The handler reads the request's bytes and leaves
 // the response's. A call whose caller has gone before its turn is dropped. An exception becomes
-// RESOURCE_EXHAUSTED (memory) or INTERNAL. `method` is for the log and lives for ever.
+// RESOURCE_EXHAUSTED (memory) or INTERNAL. `method` is for the log and lives for ever; `bytes` is
+// what the request weighs.
 grpc::ServerUnaryReactor* StartUnaryBytes(ServiceContext& context,
                                           grpc::CallbackServerContext* call, Role role,
-                                          std::string_view method,
+                                          std::string_view method, uint64_t bytes,
                                           std::function<absl::Status(const CallInfo&)> handler);
 
 // Takes a call's status, once, from any thread; the call may be gone when it returns.
@@ -46,13 +47,17 @@ using Respond = std::function<void(const absl::Status&)>;
 // call in the end. `here`: on gRPC's own thread, for what takes some microseconds.
 grpc::ServerUnaryReactor* StartUnaryLater(ServiceContext& context,
                                           grpc::CallbackServerContext* call, Role role,
-                                          std::string_view method, bool here,
+                                          std::string_view method, uint64_t bytes, bool here,
                                           std::function<void(const CallInfo&, Respond)> handler);
 
 // RESOURCE_EXHAUSTED of a server that has too much to do. A unary call that ends with it tells its
 // client when to come again, in the trailing metadata that gRPC's retries go by,
 // `grpc-retry-pushback-ms`.
 absl::Status TryLater(std::string_view why, std::chrono::milliseconds retry);
+bool IsTryLater(const absl::Status& status);
+
+// Counts a request that was not let in, by why.
+void CountRefusal(Metrics& metrics, const absl::Status& status);
 
 // The deadline that the caller gave, or the infinite future.
 absl::Time DeadlineOf(const grpc::CallbackServerContext& call);
@@ -90,7 +95,7 @@ grpc::ServerUnaryReactor* StartUnary(ServiceContext& context, grpc::CallbackServ
                                      std::string_view method, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response, HandlerType handler) {
   return StartUnaryBytes(
-      context, call, Permission<Request>::kRole, method,
+      context, call, Permission<Request>::kRole, method, request->Length(),
       [&context, request, response, handler](const CallInfo& info) -> absl::Status {
         google::protobuf::Arena arena;
         auto& parsed = *google::protobuf::Arena::CreateMessage<Request>(&arena);

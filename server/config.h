@@ -41,8 +41,12 @@ struct Config {
   EngineKind engine = EngineKind::kScan;
   // Of one message, either way.
   int64_t max_message_bytes = 64 << 20;
+  // Of the requests that are in hand at one time.
+  int64_t max_request_bytes = int64_t{1} << 30;
+  // Of the collections; 0: as many as there are.
+  int64_t max_memory_bytes = 0;
   // Queries that may wait for a scan.
-  int64_t max_waiting_queries = 8192;
+  int64_t max_waiting_queries = 4096;
   // How long a stopping server waits for the requests that run.
   int drain_seconds = 10;
   // The least severe lines to log: debug, info, warning or error.

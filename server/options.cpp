@@ -19,6 +19,7 @@ constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMinMessageBytes = 1024;
 // gRPC counts the bytes of a message in an int.
 constexpr int64_t kMaxMessageBytes = std::numeric_limits<int>::max();
+constexpr int64_t kMostBytes = int64_t{1} << 50;
 constexpr int64_t kMaxWaitingQueries = 1'000'000;
 constexpr int64_t kMaxDrainSeconds = 3600;
 constexpr int64_t kMaxSlowQueryMs = 3'600'000;
@@ -161,8 +162,14 @@ const std::vector<Option>& Options() {
         [](const Config& config) { return std::string(Name(config.engine)); }}},
       {"max_message_bytes", "N", Option::kAtStart, "Bytes of one message, either way [67108864]",
        WholeNumber(&Config::max_message_bytes, kMinMessageBytes, kMaxMessageBytes)},
+      {"max_request_bytes", "N", Option::kAtStart,
+       "Bytes of the requests in hand; more are refused at once [1073741824]",
+       WholeNumber(&Config::max_request_bytes, kMinMessageBytes, kMostBytes)},
+      {"max_memory_bytes", "N", Option::kAtStart,
+       "Bytes that collections may take in memory; writes beyond are refused; 0: no limit [0]",
+       WholeNumber(&Config::max_memory_bytes, 0, kMostBytes)},
       {"max_waiting_queries", "N", Option::kAtStart,
-       "Queries that may wait for a scan; more are refused at once [8192]",
+       "Queries that may wait for a scan; more are refused at once [4096]",
        WholeNumber(&Config::max_waiting_queries, 1, kMaxWaitingQueries)},
       {"drain_seconds", "N", Option::kAtStart,
        "How long to wait for running requests when stopping [10]",

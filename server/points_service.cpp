@@ -97,7 +97,7 @@ grpc::ServerUnaryReactor* PointsService::Upsert(grpc::CallbackServerContext* cal
   return StartUnary<v1::UpsertRequest, v1::UpsertResponse>(
       context_, call, "Points/Upsert", request_bytes, response_bytes,
       [this](const v1::UpsertRequest& request, const CallInfo& info, v1::UpsertResponse& response) {
-        return ApplyUpsert(context_.catalog(), request, info.trace, response);
+        return ApplyUpsert(context_, request, info.trace, response);
       });
 }
 

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "absl/strings/str_format.h"
+#include "server/call.h"
 #include "server/log.h"
 #include "server/service_context.h"
 
@@ -77,7 +78,7 @@ void RequestTrace::End(const absl::Status& status, bool storage_fails) {
   const std::chrono::duration<double, std::milli> duration = Clock::now() - arrival_;
   const bool known = storage_fails && (absl::IsResourceExhausted(status) ||
                                        absl::IsUnavailable(status) || absl::IsDataLoss(status));
-  spdlog::log(known ? spdlog::level::debug : spdlog::level::warn,
+  spdlog::log(known || IsTryLater(status) ? spdlog::level::debug : spdlog::level::warn,
               "request method={} code={} peer={} ms={:.3f} request_id={} message={}", method_,
               absl::StatusCodeToString(status.code()), LogValue(call_.peer()), duration.count(),
               LogValue(id_), LogValue(status));

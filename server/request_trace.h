@@ -48,7 +48,8 @@ class RequestTrace {
   // The request is answered.
   void Answered();
   // The call is over. While the storage fails, as the log says already, the calls that it makes
-  // fail are logged at level debug.
+  // fail are logged at level debug; so are those that are refused because there is too much to do,
+  // which the metrics count.
   void End(const absl::Status& status, bool storage_fails);
 
  private:

@@ -19,13 +19,16 @@ constexpr int kScanThreads = 4;
 constexpr double kSliceSeconds = 0.020;
 // A batch gains nothing more from more queries than these.
 constexpr size_t kMostQueries = 256;
-// What one search counts for when those are chosen that could be in a slice.
-constexpr size_t kMostShare = 16;
+// Of one search, while others wait for the same slice.
+constexpr size_t kMostShare = 32;
 
 // What a component of a row takes before anything is known of a collection: a scan reads a fraction
 // of them, the others read all.
 constexpr double kScanSeconds = 4e-12;
 constexpr double kOtherSeconds = 2e-10;
+
+// What may keep one of gRPC's threads; there is another.
+constexpr double kBriefSeconds = 0.002;
 
 // How much of a new measurement goes into the estimate.
 constexpr double kNewShare = 0.3;
@@ -56,6 +59,13 @@ class JointInterrupt {
   std::deque<std::stop_callback<std::function<void()>>> callbacks_;
 };
 
+// Of a query, before one was measured.
+double ExpectedSeconds(const Collection& collection, EngineKind engine) {
+  const double components =
+      static_cast<double>(collection.info().rows) * static_cast<double>(collection.dimension());
+  return components * (engine == EngineKind::kScan ? kScanSeconds : kOtherSeconds);
+}
+
 }  // namespace
 
 Scheduler::Scheduler(Metrics& metrics, uint64_t max_waiting)
@@ -65,10 +75,12 @@ void Scheduler::Submit(Search search) {
   const Collection* const collection = search.collection.get();
   const uint64_t queries = search.queries.size();
   const auto now = Clock::now();
-  bool begins = false;
+  const bool brief = queries == 1 && search.options.engine == EngineKind::kScan &&
+                     ExpectedSeconds(*collection, EngineKind::kScan) < kBriefSeconds;
+  bool begins = false, here = false;
   {
     std::unique_lock lock(mutex_);
-    if (queries_ > 0 && queries_ + queries > max_waiting_) {
+    if (IsFull(queries)) {
       const absl::Status overload = Overload(queries);
       lock.unlock();
       metrics_.CountRefusal(Refusal::kQueue);
@@ -80,9 +92,16 @@ void Scheduler::Submit(Search search) {
     line.queries += queries;
     queries_ += queries;
     begins = !std::exchange(line.scanning, true);
+    here = begins && brief && lines_.size() == 1;
   }
   metrics_.AddWaiting(static_cast<int64_t>(queries));
+  if (here) return RunSlice(collection);
   if (begins) threads_.Run([this, collection] { RunSlice(collection); });
+}
+
+absl::Status Scheduler::CheckRoom() const {
+  const std::lock_guard lock(mutex_);
+  return IsFull(1) ? Overload(1) : absl::OkStatus();
 }
 
 absl::Status Scheduler::Overload(uint64_t queries) const {
@@ -150,17 +169,14 @@ void Scheduler::Divide(const Searches& searches, double seconds) {
   if (together.empty()) return;
   const Waiting& first = *together.front();
   if (seconds == 0) {
-    const double components = static_cast<double>(first.prepared->result().rows_compared) *
-                              first.search.collection->dimension();
-    const bool scans = first.search.options.engine == EngineKind::kScan;
-    seconds = components * (scans ? kScanSeconds : kOtherSeconds);
+    seconds = ExpectedSeconds(*first.search.collection, first.search.options.engine);
   }
   auto budget = static_cast<size_t>(
       std::clamp<double>(kSliceSeconds / seconds, 1, static_cast<double>(kMostQueries)));
-  // The same number for each, and what that leaves to the first that have more.
-  const size_t even = std::max<size_t>(1, budget / together.size());
+  // In their order, so that what is small is done at once; what that leaves to those that have
+  // more.
   for (Waiting* each : together) {
-    each->taken = std::min({even, each->left(), budget});
+    each->taken = std::min({each->left(), kMostShare, budget});
     budget -= each->taken;
   }
   for (Waiting* each : together) {

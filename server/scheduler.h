@@ -23,13 +23,15 @@ namespace vexact::server {
 
 // Searches of one collection form a line. Whatever waits there when a scan ends is scanned next, as
 // one batch, where it may be (PreparedSearch::CanShareScan); a search that finds nobody before it
-// starts at once. There is no timer, so that nothing is added for who is alone, and a batch is as
-// large as what came in while the one before it ran. Each search gets what it would get alone.
+// starts at once, on the thread that brings it where it is short and nothing else is scanned:
+// waking another takes as long as a small search. There is no timer, so that nothing is added for
+// who is alone, and a batch is as large as what came in while the one before it ran. Each search
+// gets what it would get alone.
 //
-// A scan is a slice of about kSliceTime: it takes queries of all that wait in turn, and a search
-// that has more than its share goes to the end of the line with the rest. So a search of one query
-// waits for a slice or two, however large the others are. Lines take turns as well: between two
-// slices of one, every other that waits for a thread gets one.
+// A scan is a slice of about 20 ms: it takes the queries of those that wait in their order, and a
+// search that has more than its share goes to the end of the line with the rest. So a search of one
+// query waits for a slice or two, however large the others are. Lines take turns as well: between
+// two slices of one, every other that waits for a thread gets one.
 //
 // A search whose caller has gone, or whose deadline has passed, is dropped before its scan and
 // between slices; a slice ends early when that is so of all that are in it. As many queries wait as
@@ -62,6 +64,9 @@ class Scheduler {
   // again (TryLater); Collection::Prepare's and Collection::Scan's.
   void Submit(Search search);
 
+  // What Submit would say of any search: for who would rather know before reading it.
+  absl::Status CheckRoom() const;
+
  private:
   using Clock = std::chrono::steady_clock;
 
@@ -88,6 +93,7 @@ class Scheduler {
 
   // REQUIRES: mutex_ is held.
   absl::Status Overload(uint64_t queries) const;
+  bool IsFull(uint64_t queries) const { return queries_ > 0 && queries_ + queries > max_waiting_; }
 
   // One slice of a collection's line.
   void RunSlice(const Collection* collection);
@@ -106,7 +112,7 @@ class Scheduler {
 
   Metrics& metrics_;
   const uint64_t max_waiting_;
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   absl::flat_hash_map<const Collection*, Line> lines_;
   uint64_t queries_ = 0;      // of all lines
   double drain_seconds_ = 0;  // a query, of the last slice of any line

@@ -247,8 +247,12 @@ grpc::ServerUnaryReactor* SearchService::Search(grpc::CallbackServerContext* cal
                                                 grpc::ByteBuffer* response_bytes) {
   return StartUnaryLater(
       context_, call, Permission<v1::SearchRequest>::kRole, "Search/Search",
-      /*here=*/request_bytes->Length() <= kFewBytes,
+      request_bytes->Length(), /*here=*/request_bytes->Length() <= kFewBytes,
       [this, request_bytes, response_bytes](const CallInfo& info, Respond respond) {
+        if (absl::Status status = context_.scheduler.CheckRoom(); !status.ok()) {
+          context_.metrics.CountRefusal(Refusal::kQueue);
+          return respond(status);
+        }
         SearchCall::Run(
             std::make_shared<SearchCall>(context_, info, response_bytes, std::move(respond)),
             *request_bytes);

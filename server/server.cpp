@@ -93,6 +93,7 @@ struct Server::Parts {
       : config(config_given),
         workers(config.threads),
         storage(config, workers),
+        admission(static_cast<uint64_t>(config.max_request_bytes)),
         slow_log(metrics, std::chrono::milliseconds(config.slow_query_ms)),
         threads(RequestThreadCount(config)),
         scheduler(metrics, static_cast<uint64_t>(config.max_waiting_queries)) {}
@@ -114,8 +115,9 @@ struct Server::Parts {
   SlowLog slow_log;
   RequestThreads threads;
   Scheduler scheduler;
-  ServiceContext context{config,  workers,   storage, access,   admission,
-                         threads, scheduler, metrics, slow_log, absl::Now()};
+  MemoryQuota memory_quota{static_cast<uint64_t>(config.max_memory_bytes)};
+  ServiceContext context{config,    workers,      storage, access,   admission,  threads,
+                         scheduler, memory_quota, metrics, slow_log, absl::Now()};
   CollectionsService collections{context};
   PointsService points{context};
   SearchService search{context};

@@ -43,6 +43,9 @@ void Describe(const ServiceContext& context, const Caller& caller, v1::GetInfoRe
   limits.set_max_id_bytes(kMaxIdBytes);
   limits.set_max_name_length(kMaxNameLength);
   limits.set_max_message_bytes(static_cast<uint64_t>(context.config.max_message_bytes));
+  limits.set_max_request_bytes(static_cast<uint64_t>(context.config.max_request_bytes));
+  limits.set_max_waiting_queries(static_cast<uint64_t>(context.config.max_waiting_queries));
+  limits.set_max_memory_bytes(static_cast<uint64_t>(context.config.max_memory_bytes));
   uint64_t rows = 0;
   uint64_t collections = 0;
   MemoryUse memory;

@@ -7,6 +7,7 @@
 #include "server/access.h"
 #include "server/admission.h"
 #include "server/config.h"
+#include "server/memory_quota.h"
 #include "server/metrics.h"
 #include "server/request_threads.h"
 #include "server/scheduler.h"
@@ -24,6 +25,7 @@ struct ServiceContext {
   Admission& admission;
   RequestThreads& threads;
   Scheduler& scheduler;
+  MemoryQuota& memory_quota;
   Metrics& metrics;
   SlowLog& slow_log;
   absl::Time started;

@@ -159,7 +159,7 @@ class Stream : public Reactor {
     absl::StatusOr<Caller> caller = context_.access.Admit(call_, role, method);
     if (!caller.ok()) return caller.status();
     caller_ = *std::move(caller);
-    absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
+    absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter(/*bytes=*/0);
     if (!ticket.ok()) {
       context_.metrics.CountRefusal(Refusal::kNotServing);
       return ticket.status();

@@ -126,7 +126,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   // The stream stays inside until nothing is left to apply or to answer.
   void Enter() {
     if (ticket_) return;
-    absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter();
+    absl::StatusOr<Admission::Ticket> ticket = context_.admission.Enter(arrived_bytes_);
     if (!ticket.ok()) return Refuse(ticket.status());
     ticket_ = *std::move(ticket);
   }
@@ -136,7 +136,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   }
 
   void Refuse(const absl::Status& status) {
-    context_.metrics.CountRefusal(Refusal::kNotServing);
+    CountRefusal(context_.metrics, status);
     status_ = status;
   }
 
@@ -186,6 +186,12 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     size_t rows = 0;
     for (const auto& points : requests) rows += points.size();
     trace_.write() = {.collection = (*collection)->name(), .rows = rows};
+    if (absl::Status status =
+            context_.memory_quota.Admit(context_.catalog(), rows, (*collection)->dimension());
+        !status.ok()) {
+      context_.metrics.CountRefusal(Refusal::kMemory);
+      return Numbered(status);
+    }
     for (const auto& result : (*collection)->UpsertInOrder(requests)) {
       if (!result.ok()) return Numbered(result.status());
       v1::BulkUpsertResponse response;
@@ -269,14 +275,20 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
 
 }  // namespace
 
-absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request, RequestTrace& trace,
-                         v1::UpsertResponse& response) {
-  const auto collection = catalog.Get(request.collection());
+absl::Status ApplyUpsert(ServiceContext& context, const v1::UpsertRequest& request,
+                         RequestTrace& trace, v1::UpsertResponse& response) {
+  const auto collection = context.catalog().Get(request.collection());
   if (!collection.ok()) return collection.status();
   FloatViews floats;
   const auto points = ReadPoints(request, **collection, floats);
   if (!points.ok()) return points.status();
   trace.write() = {.collection = (*collection)->name(), .rows = points->size()};
+  absl::Status status =
+      context.memory_quota.Admit(context.catalog(), points->size(), (*collection)->dimension());
+  if (!status.ok()) {
+    context.metrics.CountRefusal(Refusal::kMemory);
+    return status;
+  }
   const auto result = (*collection)->Upsert(*points);
   if (!result.ok()) return result.status();
   Fill(*result, response);

@@ -11,8 +11,8 @@
 
 namespace vexact::server {
 
-absl::Status ApplyUpsert(Catalog& catalog, const v1::UpsertRequest& request, RequestTrace& trace,
-                         v1::UpsertResponse& response);
+absl::Status ApplyUpsert(ServiceContext& context, const v1::UpsertRequest& request,
+                         RequestTrace& trace, v1::UpsertResponse& response);
 
 // Carries out a BulkUpsert call: applies requests on a request thread, in their order, those that
 // have come together, and acknowledges each. While some are applied it reads the next, a group of

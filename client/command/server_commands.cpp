@@ -71,7 +71,10 @@ Json ToJson(const ServerInfo& info) {
             {"max_page_size", limits.max_page_size},
             {"max_id_bytes", limits.max_id_bytes},
             {"max_name_length", limits.max_name_length},
-            {"max_message_bytes", limits.max_message_bytes}}}};
+            {"max_message_bytes", limits.max_message_bytes},
+            {"max_request_bytes", limits.max_request_bytes},
+            {"max_waiting_queries", limits.max_waiting_queries},
+            {"max_memory_bytes", limits.max_memory_bytes}}}};
 }
 
 std::string Count(uint64_t count, const std::string& one) {
@@ -120,7 +123,12 @@ int RunInfo(const Globals& globals, const NoOptions&) {
             << info->threads << (info->threads == 1 ? " thread" : " threads") << '\n'
             << "limits      " << Thousands(limits.max_dimension) << " dimensions, "
             << Thousands(limits.max_queries) << " queries a request, k " << Thousands(limits.max_k)
-            << ", messages of " << Bytes(limits.max_message_bytes) << '\n';
+            << ", messages of " << Bytes(limits.max_message_bytes) << '\n'
+            << "            together " << Bytes(limits.max_request_bytes) << " of requests, "
+            << Thousands(limits.max_waiting_queries) << " waiting queries, "
+            << (limits.max_memory_bytes == 0 ? "no limit of memory"
+                                             : Bytes(limits.max_memory_bytes) + " of memory")
+            << '\n';
   return kDone;
 }
 

@@ -81,35 +81,53 @@ TEST(RequestThreadsTest, RunsAsManyTasksAtOnceAsItHasThreads) {
 }
 
 TEST(AdmissionTest, TellsThoseWhoComeBeforeItOpensHowFarTheStartIs) {
-  Admission admission;
-  EXPECT_EQ(admission.Enter().status(),
+  Admission admission(100);
+  EXPECT_EQ(admission.Enter(1).status(),
             absl::UnavailableError("starting: the store is being opened; try again"));
   admission.SetProgress("3 of 5 rows are loaded");
-  EXPECT_EQ(admission.Enter().status(),
+  EXPECT_EQ(admission.Enter(1).status(),
             absl::UnavailableError("starting: 3 of 5 rows are loaded; try again"));
   EXPECT_TRUE(admission.Open());
-  EXPECT_TRUE(admission.Enter().ok());
+  EXPECT_TRUE(admission.Enter(1).ok());
 }
 
 TEST(AdmissionTest, StopsWhileItStarts) {
-  Admission admission;
+  Admission admission(100);
   EXPECT_EQ(admission.Close(), 0);
   admission.SetProgress("3 of 5 rows are loaded");
   EXPECT_FALSE(admission.Open());
-  EXPECT_EQ(admission.Enter().status(), absl::UnavailableError("the server is stopping"));
+  EXPECT_EQ(admission.Enter(1).status(), absl::UnavailableError("the server is stopping"));
+}
+
+TEST(AdmissionTest, TheBytesInsideHaveALimitThatOneAloneMayExceed) {
+  Admission admission(100);
+  admission.Open();
+  {
+    const absl::StatusOr<Admission::Ticket> large = admission.Enter(1'000);
+    ASSERT_TRUE(large.ok());
+    EXPECT_EQ(admission.Enter(1).status().code(), absl::StatusCode::kResourceExhausted);
+  }
+  absl::StatusOr<Admission::Ticket> first = admission.Enter(60);
+  const absl::StatusOr<Admission::Ticket> second = admission.Enter(40);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(admission.Enter(1).status().message(),
+            "the requests in hand have 100 bytes, and this one has 1; max_request_bytes is 100; "
+            "try again in 100 ms");
+  { const Admission::Ticket moved = *std::move(first); }
+  EXPECT_TRUE(admission.Enter(60).ok());
 }
 
 TEST(AdmissionTest, CountsThoseInsideAndTurnsAwayOnceClosed) {
-  Admission admission;
+  Admission admission(100);
   admission.Open();
-  absl::StatusOr<Admission::Ticket> first = admission.Enter();
-  absl::StatusOr<Admission::Ticket> second = admission.Enter();
+  absl::StatusOr<Admission::Ticket> first = admission.Enter(1);
+  absl::StatusOr<Admission::Ticket> second = admission.Enter(1);
   ASSERT_TRUE(first.ok() && second.ok());
   { const Admission::Ticket moved = *std::move(first); }
   EXPECT_TRUE(admission.status().ok());
   EXPECT_EQ(admission.Close(), 1);
   EXPECT_FALSE(admission.status().ok());
-  EXPECT_EQ(admission.Enter().status(), absl::UnavailableError("the server is stopping"));
+  EXPECT_EQ(admission.Enter(1).status(), absl::UnavailableError("the server is stopping"));
   EXPECT_EQ(admission.AwaitEmpty(absl::ZeroDuration()), 1);
   std::future<uint64_t> empty =
       std::async(std::launch::async, [&] { return admission.AwaitEmpty(absl::Minutes(1)); });

@@ -266,6 +266,10 @@ struct Limits {
   uint32_t max_id_bytes = 0;
   uint32_t max_name_length = 0;
   uint64_t max_message_bytes = 0;
+  // Of all requests together; what is beyond is refused.
+  uint64_t max_request_bytes = 0;
+  uint64_t max_waiting_queries = 0;
+  uint64_t max_memory_bytes = 0;  // of the collections; 0: no limit
 };
 
 // What an acknowledged write has survived.
