@@ -276,6 +276,55 @@ TEST(BulkUpsertTest, KeepsWhatItAcknowledgedWhenTheClientGoesAway) {
   EXPECT_EQ(page.points_size(), 1);
 }
 
+TEST(OverloadTest, RefusesAtOnceAndTellsTheClientWhenToComeAgain) {
+  RunningServer server({"--max-waiting-queries", "1"});
+  LongSearch slow(server, LongSearch::kLonger);
+  grpc::ClientContext slow_context;
+  v1::SearchResponse slow_response;
+  std::thread caller(
+      [&] { (void)server.search->Search(&slow_context, slow.request(), &slow_response); });
+  slow.WaitUntilItRuns();
+  PatientContext context;
+  v1::SearchResponse response;
+  v1::SearchRequest request = slow.request();
+  request.mutable_queries()->DeleteSubrange(1, request.queries_size() - 1);
+  EXPECT_THAT(server.search->Search(&context, request, &response),
+              IsRefusal(StatusCode::RESOURCE_EXHAUSTED,
+                        MatchesRegex("[0-9]+ queries wait already, and the request has 1; "
+                                     "max_waiting_queries is 1; try again in [0-9]+ ms")));
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto retry = metadata.find("grpc-retry-pushback-ms");
+  ASSERT_NE(retry, metadata.end());
+  EXPECT_GT(std::stoi(std::string(retry->second.data(), retry->second.size())), 0);
+  slow_context.TryCancel();
+  caller.join();
+}
+
+TEST(MemoryQuotaTest, RefusesAnUpsertWholeAndSearchesGoOn) {
+  RunningServer server({"--max-memory-bytes", "100000"});
+  server.Create("docs", 100);
+  server.Create("more", 100);
+  const auto rows = [](size_t n) {
+    return std::vector<std::vector<float>>(n, std::vector<float>(100, 1));
+  };
+  v1::UpsertResponse upserted;
+  ASSERT_THAT(server.Upsert(Block("docs", 0, rows(100)), &upserted), IsOk());
+  for (const char* name : {"docs", "more"}) {
+    EXPECT_THAT(server.Upsert(Block(name, 1'000, rows(150)), &upserted),
+                IsRefusal(StatusCode::RESOURCE_EXHAUSTED,
+                          HasSubstr("max_memory_bytes is 100000; delete collections or raise it")));
+  }
+  v1::SearchResponse found;
+  ASSERT_THAT(server.Search(MakeSearch("docs", 200, {ById(NumberId(0))}), &found), IsOk());
+  EXPECT_EQ(found.results(0).hits_size(), 100);
+  v1::DeleteCollectionRequest remove;
+  remove.set_name("docs");
+  PatientContext context;
+  v1::DeleteCollectionResponse removed;
+  ASSERT_THAT(server.collections->DeleteCollection(&context, remove, &removed), IsOk());
+  EXPECT_THAT(server.Upsert(Block("more", 0, rows(100)), &upserted), IsOk());
+}
+
 TEST(DeadlineTest, EndsTheSearchOnBothSides) {
   RunningServer server;
   LongSearch slow(server, LongSearch::kLonger);
