@@ -11,16 +11,16 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "server/options.h"
-#include "server/version.h"
 
 namespace vexact::server {
 namespace {
 
 // Not options: the configuration file, and what the kernels, the tests and the command-line client
 // read.
-constexpr std::string_view kOtherVariables[] = {"VEXACT_CONFIG",    "VEXACT_TEST_DATA_DIR",
-                                                "VEXACT_FORCE_ISA", "VEXACT_SERVER",
-                                                "VEXACT_API_KEY",   kApiKeysVariable};
+constexpr std::string_view kOtherVariables[] = {
+    "VEXACT_CONFIG",      "VEXACT_TEST_DATA_DIR", "VEXACT_FORCE_ISA", "VEXACT_SERVER",
+    "VEXACT_API_KEY",     "VEXACT_API_KEY_FILE",  "VEXACT_TLS",       "VEXACT_CA",
+    "VEXACT_CLIENT_CERT", "VEXACT_CLIENT_KEY",    kApiKeysVariable};
 
 // What one source says: the file, the environment or the flags.
 class Source {
@@ -37,7 +37,10 @@ class Source {
     config_.sources[option.key] = place;
     if (option.key == kDataDir) {
       data_dir_ = name;
-      config_.sources[kInMemory] = place;
+      // Memory alone, where it was said before, is given up for the directory.
+      if (const auto before = config_.sources.find(kInMemory); before != config_.sources.end()) {
+        before->second = place;
+      }
     }
     if (option.key == kInMemory && config_.in_memory) in_memory_ = name;
     if (data_dir_.empty() || in_memory_.empty()) return absl::OkStatus();
@@ -103,7 +106,7 @@ constexpr std::string_view kDescription =
 constexpr std::string_view kExamples = R"(
 Every option may also be given in the environment (VEXACT_LISTEN for --listen) or in a
 TOML file (listen = "127.0.0.1:7700"). A flag wins over the environment, the environment
-over the file.
+over the file. SIGHUP rereads the file, the API keys and the certificates.
 
 Examples:
   vexactd
@@ -111,6 +114,8 @@ Examples:
   vexactd --in-memory --threads 8
   vexactd --config /etc/vexactd.toml --log-level debug
   VEXACT_MAX_MESSAGE_BYTES=268435456 vexactd
+  vexactd --listen 0.0.0.0:7700 --tls-cert cert.pem --tls-key key.pem --api-keys-file keys
+  vexactd --check-config --config /etc/vexactd.toml
   vexactd --verify --data-dir /var/lib/vexact
 
 It stops on SIGTERM or SIGINT, once the requests that run are done; a second signal ends
@@ -122,7 +127,7 @@ struct CommandLine {
   CommandLine();
 
   CLI::App app{std::string(kDescription), "vexactd"};
-  bool version = false, verify = false, repair = false;
+  bool version = false, verify = false, repair = false, check_config = false;
   std::string file;
   // By option: its value, and whether it was given.
   std::vector<std::string> flags = std::vector<std::string>(Options().size());
@@ -133,7 +138,9 @@ CommandLine::CommandLine() {
   app.footer(std::string(kExamples));
   app.get_formatter()->column_width(32);
   app.set_help_flag("-h,--help", "Print this and exit");
-  app.add_flag("--version", version, "Print the version and exit");
+  app.add_flag("--version", version, "Print which version this is and exit");
+  app.add_flag("--check-config", check_config,
+               "Say whether the server would start and with what, and exit");
   app.add_flag("--verify", verify, "Check everything in the data directory, say so, and exit");
   app.add_flag("--repair", repair,
                "Keep what is good in the data directory, say what was lost, and exit");
@@ -170,12 +177,13 @@ absl::Status ReadFlags(Config& config, const CommandLine& line) {
     absl::Status status = source.Set(option, option.flag(), option.flag(), line.flags[i]);
     if (!status.ok()) return status;
   }
+  if (line.check_config) config.task = Task::kCheckConfig;
   if (line.verify && line.repair) {
     return absl::InvalidArgumentError("--repair contradicts --verify: choose one of them");
   }
   if (line.verify) config.task = Task::kVerify;
   if (line.repair) config.task = Task::kRepair;
-  if (config.task != Task::kServe && config.in_memory) {
+  if ((line.verify || line.repair) && config.in_memory) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%s wants a data directory, and collections are to live in memory alone; "
                         "name it with --data-dir",
@@ -205,9 +213,9 @@ absl::StatusOr<std::variant<Config, Information>> ReadConfig(
     return absl::InvalidArgumentError(
         absl::StrFormat("%s; vexactd --help lists the options", error.what()));
   }
-  if (line.version) return Information{absl::StrFormat("vexactd %s\n", kVersion)};
-
   Config config;
+  config.task = line.version ? Task::kVersion : Task::kServe;
+  if (line.version) return config;
   config.file = line.file.empty() ? environment("VEXACT_CONFIG").value_or("") : line.file;
   absl::Status status;
   if (!config.file.empty()) status = ReadFile(config, config.file);

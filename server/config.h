@@ -22,8 +22,10 @@ int AvailableProcessors();
 // What the program is started for.
 enum class Task {
   kServe,
-  kVerify,  // check the data directory and report
-  kRepair,  // keep what is good of it
+  kVerify,       // check the data directory and report
+  kRepair,       // keep what is good of it
+  kCheckConfig,  // say what it would start with
+  kVersion,      // say which program it is
 };
 
 struct Config {
@@ -55,6 +57,11 @@ struct Config {
   int slow_query_ms = 1000;
   // HOST:PORT where Prometheus may ask for metrics; empty: nowhere.
   std::string metrics_listen;
+  // The server's certificate and its key, and the authorities of clients' certificates: PEM files.
+  // Without the first two, connections are in plain text; with the third, clients need one.
+  std::string tls_cert, tls_key, tls_client_ca;
+  // Whoever reaches the server may be let in, from other machines as well.
+  bool insecure = false;
   // The file of the API keys (server/api_keys.h), or their text; with neither, everybody is let in.
   std::string api_keys_file;
   std::optional<std::string> api_keys;

@@ -41,6 +41,8 @@ void StartLog(const std::string& level) {
   google::protobuf::SetLogHandler(LogFromProtobuf);
 }
 
+void SetLogLevel(const std::string& level) { spdlog::set_level(spdlog::level::from_str(level)); }
+
 std::string LogValue(std::string_view text) {
   if (!text.empty() && std::ranges::all_of(text, IsPlain)) return std::string(text);
   std::string quoted = "\"";

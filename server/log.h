@@ -14,6 +14,9 @@ namespace vexact::server {
 // that it concerns. Call once, before any other thread runs.
 void StartLog(const std::string& level);
 
+// From here on, the least severe lines to log. May be called from any thread.
+void SetLogLevel(const std::string& level);
+
 // `text` as the value of a key: itself when it is a plain word, otherwise in double quotes with
 // quotes, backslashes and control characters escaped, so that no value can break a line or pose as
 // another key.

@@ -5,9 +5,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <exception>
 #include <filesystem>
 #include <future>
@@ -20,9 +23,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "core/kernel/kernel.h"
+#include "server/build_info.h"
 #include "server/check.h"
+#include "server/check_config.h"
 #include "server/config.h"
 #include "server/log.h"
+#include "server/reload.h"
 #include "server/security.h"
 #include "server/server.h"
 #include "server/service_manager.h"
@@ -58,7 +64,11 @@ void WarnOfUnknownVariables() {
 
 // The first signal that stops the server, once there is one; a handler may touch nothing else.
 volatile sig_atomic_t stop_signal = 0;
+volatile sig_atomic_t reload_signal = 0;
 sem_t wake;  // posted by a signal, and when the storage is open
+
+// How often the files of certificates are looked at.
+constexpr timespec kPollEvery{.tv_sec = 1, .tv_nsec = 0};
 
 // A second signal ends the process with the status that a shell would give it. (The default action
 // would not do: it does nothing to the first process of a container.)
@@ -71,11 +81,17 @@ void RequestStop(int number) {
   sem_post(&wake);
 }
 
+void RequestReload(int) {
+  reload_signal = 1;
+  sem_post(&wake);
+}
+
 // A handler, and not sigwait: libraries start threads before main does, which block no signal.
 void HandleSignals() {
   sem_init(&wake, 0, 0);
   signal(SIGTERM, RequestStop);
   signal(SIGINT, RequestStop);
+  signal(SIGHUP, RequestReload);
   // A reader of the log that goes away must not take the server with it.
   signal(SIGPIPE, SIG_IGN);
 }
@@ -88,11 +104,24 @@ void RaiseDescriptorLimit() {
   (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// Returns the first signal, or 0 when something else has come first.
-int Wait() {
-  while (sem_wait(&wake) != 0) {
+// Returns when something has happened, or when the files of certificates want a look.
+void Wait() {
+  timespec until{};
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_sec += kPollEvery.tv_sec;
+  while (sem_clockwait(&wake, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR) {
   }
-  return stop_signal;
+}
+
+// Reads the configuration as main was given it.
+absl::StatusOr<std::variant<Config, Information>> Read(const std::vector<std::string>& arguments) {
+  auto read = ReadConfig(arguments, Variable);
+  if (!read.ok()) return read;
+  if (auto* config = std::get_if<Config>(&*read)) {
+    // What names it may be read elsewhere: a log, an answer to GetInfo, a command to repeat.
+    config->data_dir = std::filesystem::absolute(config->data_dir).lexically_normal().string();
+  }
+  return read;
 }
 
 void LogReady(const Config& config, const std::string& address, const Server::Opened& opened) {
@@ -109,9 +138,32 @@ void LogReady(const Config& config, const std::string& address, const Server::Op
       opened.damaged, opened.rows, absl::ToDoubleSeconds(opened.time));
 }
 
-int Serve(const Config& config) {
+int FailToStart(const absl::Status& status) {
+  return Fail(absl::IsInvalidArgument(status) ? kExitUsage : kExitFailure,
+              std::string(status.message()));
+}
+
+// Until a signal stops the server, or it cannot open its storage.
+absl::Status Attend(const Config& config, Server& server, Reload& reload,
+                    std::future<absl::StatusOr<Server::Opened>> opening) {
+  while (stop_signal == 0) {
+    Wait();
+    if (opening.valid() && opening.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
+      const absl::StatusOr<Server::Opened> opened = opening.get();
+      if (stop_signal != 0) break;
+      if (!opened.ok()) return opened.status();
+      LogReady(config, server.address(), *opened);
+      TellServiceManager("READY=1");
+    }
+    if (std::exchange(reload_signal, 0) != 0) reload.Run();
+    server.Poll();
+  }
+  return absl::OkStatus();
+}
+
+int Serve(const Config& config, const std::vector<std::string>& arguments) {
   auto security = ReadSecurity(config);
-  if (!security.ok()) return Fail(kExitUsage, std::string(security.status().message()));
+  if (!security.ok()) return FailToStart(security.status());
   HandleSignals();
   RaiseDescriptorLimit();
   StartLog(config.log_level);
@@ -123,14 +175,15 @@ int Serve(const Config& config) {
         sem_post(&wake);
       });
   if (!server.ok()) return Fail(kExitFailure, std::string(server.status().message()));
-  if (Wait() == 0) {
-    const absl::StatusOr<Server::Opened> opened = promise.get_future().get();
-    if (!opened.ok()) return Fail(kExitFailure, std::string(opened.status().message()));
-    LogReady(config, (*server)->address(), *opened);
-    TellServiceManager("READY=1");
-  }
-  int signal = stop_signal;
-  while (signal == 0) signal = Wait();
+  const auto read_again = [&arguments]() -> absl::StatusOr<Config> {
+    auto read = Read(arguments);
+    if (!read.ok()) return read.status();
+    return std::get<Config>(*std::move(read));
+  };
+  Reload reload(read_again, config, **server);
+  const absl::Status attended = Attend(config, **server, reload, promise.get_future());
+  if (!attended.ok()) return Fail(kExitFailure, std::string(attended.message()));
+  const int signal = stop_signal;
   TellServiceManager("STOPPING=1");
   const uint64_t running = (*server)->Close();
   spdlog::info("stopping signal={} running={} drain_seconds={}",
@@ -142,7 +195,7 @@ int Serve(const Config& config) {
 }
 
 int Main(const std::vector<std::string>& arguments) {
-  auto read = ReadConfig(arguments, Variable);
+  const auto read = Read(arguments);
   if (!read.ok()) return Fail(kExitUsage, std::string(read.status().message()));
   if (const auto* information = std::get_if<Information>(&*read)) {
     std::fputs(information->text.c_str(), stdout);
@@ -152,12 +205,18 @@ int Main(const std::vector<std::string>& arguments) {
   if (std::string error; SelectKernel(isa == nullptr ? "" : isa, error) == nullptr) {
     return Fail(kExitUsage, error);
   }
-  Config& config = std::get<Config>(*read);
-  // What names it may be read elsewhere: a log, an answer to GetInfo, a command to repeat.
-  config.data_dir = std::filesystem::absolute(config.data_dir).lexically_normal().string();
+  const Config& config = std::get<Config>(*read);
   switch (config.task) {
     case Task::kServe:
-      return Serve(config);
+      return Serve(config, arguments);
+    case Task::kCheckConfig: {
+      const absl::Status status = CheckConfig(config);
+      if (!status.ok()) return Fail(kExitUsage, std::string(status.message()));
+      return EXIT_SUCCESS;
+    }
+    case Task::kVersion:
+      std::fputs(BuildInfo().c_str(), stdout);
+      return EXIT_SUCCESS;
     case Task::kVerify: {
       const absl::StatusOr<bool> sound = Verify(config);
       if (!sound.ok()) return Fail(kExitFailure, std::string(sound.status().message()));

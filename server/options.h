@@ -45,6 +45,9 @@ const std::vector<Option>& Options();
 inline constexpr char kApiKeysVariable[] = "VEXACT_API_KEYS";
 
 inline constexpr char kApiKeysFile[] = "api_keys_file";
+inline constexpr char kTlsCert[] = "tls_cert";
+inline constexpr char kTlsKey[] = "tls_key";
+inline constexpr char kTlsClientCa[] = "tls_client_ca";
 inline constexpr char kDataDir[] = "data_dir";
 inline constexpr char kInMemory[] = "in_memory";
 

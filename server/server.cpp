@@ -12,15 +12,18 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "core/workers.h"
+#include "server/address.h"
 #include "server/call.h"
 #include "server/collections_service.h"
 #include "server/format.h"
+#include "server/log.h"
 #include "server/points_service.h"
 #include "server/request_threads.h"
 #include "server/search_service.h"
@@ -44,23 +47,9 @@ constexpr std::chrono::milliseconds kFarewell{100};
 
 constexpr absl::Duration kLogProgressEvery = absl::Seconds(3);
 
-struct HostAndPort {
-  std::string host, port;
-};
-
-// "[::1]:7700" names host "::1".
-HostAndPort Split(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  return {std::move(host), address.substr(colon + 1)};
-}
-
 // Why `address` cannot be listened on, found out by trying; gRPC only says that it failed.
 absl::Status ListenError(const std::string& address) {
-  const auto [host, port] = Split(address);
+  const auto [host, port] = SplitAddress(address);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
@@ -123,6 +112,9 @@ struct Server::Parts {
   SearchService search{context};
   ServerService server{context};
   SnapshotsService snapshots{context};
+  // The credentials outlive the port.
+  std::shared_ptr<TlsCredentials> tls;
+  std::optional<TlsWatch> tls_watch;
   std::unique_ptr<grpc::Server> grpc_server;
   int port = 0;
   std::jthread opener;
@@ -176,8 +168,15 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto parts = std::make_unique<Parts>(config);
   parts->access.Replace(std::move(security.keys));
+  std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
+  if (security.tls) {
+    LogTls(*security.tls);
+    parts->tls = std::make_shared<TlsCredentials>(*std::move(security.tls));
+    parts->tls_watch.emplace(parts->config, *parts->tls);
+    credentials = parts->tls;
+  }
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(config.listen, grpc::InsecureServerCredentials(), &parts->port);
+  builder.AddListeningPort(config.listen, std::move(credentials), &parts->port);
   // Without this a second server could share the port, and each would get some of the connections.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
@@ -200,6 +199,19 @@ Server::~Server() = default;
 std::string Server::address() const {
   const std::string& listen = parts_->config.listen;
   return listen.substr(0, listen.rfind(':') + 1) + std::to_string(parts_->port);
+}
+
+void Server::Apply(const Config& config, Security security) {
+  SetLogLevel(config.log_level);
+  parts_->slow_log.SetThreshold(std::chrono::milliseconds(config.slow_query_ms));
+  parts_->access.Replace(std::move(security.keys));
+  if (!security.tls || parts_->tls == nullptr) return;
+  LogTls(*security.tls);
+  parts_->tls->Replace(*std::move(security.tls));
+}
+
+void Server::Poll() {
+  if (parts_->tls_watch) parts_->tls_watch->Poll();
 }
 
 uint64_t Server::Close() {

@@ -40,6 +40,14 @@ class Server {
   // is still under way is given up. Returns how many requests run.
   uint64_t Close();
 
+  // Takes over what may change while the server runs: the options marked live (server/options.h),
+  // the keys and the certificates. REQUIRES: `security` has TLS, and asks clients for
+  // certificates, as at the start.
+  void Apply(const Config& config, Security security);
+
+  // To be called every second or so: looks whether the files of certificates have changed.
+  void Poll();
+
   // After Close(): waits for the requests that run, for the configured time, and cancels what is
   // left. Returns how many that were. Call once.
   uint64_t Drain();

@@ -63,7 +63,7 @@ TEST(StartTest, RefusesWhatItCannotDoInOneLine) {
        1,
        "error: " + other.process.address() +
            " is in use by another process; choose another with --listen\n"},
-      {{"--listen", "192.0.2.1:7700"},
+      {{"--listen", "192.0.2.1:7700", "--insecure"},
        {},
        1,
        "error: cannot listen on 192.0.2.1:7700: Cannot assign requested address; choose another "
@@ -100,7 +100,9 @@ TEST(StartTest, RefusesWhatItCannotDoInOneLine) {
 TEST(StartTest, PrintsHelpAndVersionToStdout) {
   const Finished version = vexact::testing::Run({ServerBinary(), "--version"});
   EXPECT_EQ(version.status, 0);
-  EXPECT_THAT(version.out, MatchesRegex("vexactd [0-9.]+\n"));
+  EXPECT_THAT(
+      version.out,
+      MatchesRegex("vexactd [0-9.]+\ncommit +[0-9a-z]+\ncompiler +.+\nkernels +[a-z0-9]+\n"));
   const Finished help = vexact::testing::Run({ServerBinary(), "--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.out, HasSubstr("Examples:\n"));
