@@ -112,7 +112,7 @@ void Load::Send(Caller& caller, int64_t due) {
   if (options_.rate > 0 && IsMeasured(due)) measured_.lateness.Record(Now() - due);
   absl::MutexLock lock(&caller.mutex);
   grpc::ClientContext& context = caller.context.emplace();
-  SetDeadline(DeadlineAfter(options_.timeout), &context);
+  caller.connection->Prepare(DeadlineAfter(options_.timeout), &context);
   caller.stub->UnaryCall(&context, MethodOf(caller.upsert), grpc::StubOptions(),
                          &caller.request->bytes, &caller.answer,
                          [this, &caller](const grpc::Status& status) { Finish(caller, status); });

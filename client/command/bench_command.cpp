@@ -110,7 +110,7 @@ absl::Status TrySearch(const Client& client, const BenchSetting& setting,
 std::vector<std::unique_ptr<Connection>> Connect(const Globals& globals, uint32_t count) {
   std::vector<std::unique_ptr<Connection>> connections;
   for (uint32_t i = 0; i < count; ++i) {
-    connections.push_back(std::make_unique<Connection>(globals.server));
+    connections.push_back(std::make_unique<Connection>(globals.server, globals.connect));
     // All at once and beforehand. One that cannot be made tells so with its first request.
     connections.back()->channel()->GetState(/*try_to_connect=*/true);
   }

@@ -36,6 +36,7 @@ void AddGlobals(Program& program, const std::string& version) {
             return good ? "" : absl::StrCat("\"", text, "\" is not a number of seconds above 0");
           },
           ""));
+  AddConnectOptions(app, globals);
   app.add_flag("--json", globals.json, "Print JSON, for programs");
 }
 
@@ -102,6 +103,7 @@ int RunProgram(int argc, const char* const* argv, const std::string& version) {
   AddCompareCommand(program);
   AddSnapshotCommands(program);
   AddBenchCommand(program);
+  AddKeyCommands(program);
   AddServerCommands(program);
   try {
     app.parse(argc, argv);
@@ -109,6 +111,9 @@ int RunProgram(int argc, const char* const* argv, const std::string& version) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
     return UsageError(app, error);
+  }
+  if (const std::string error = program.globals.ReadConnectOptions(); !error.empty()) {
+    return BadInput(error);
   }
   const int status = program.run();
   if (std::cout.flush()) return status;

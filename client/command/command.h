@@ -29,8 +29,15 @@ struct Globals {
   std::string server = "127.0.0.1:7700";
   double timeout_s = 0;  // 0: none
   bool json = false;
+  bool tls = false;
+  // Files.
+  std::string ca, client_cert, client_key, api_key_file;
+  // What they and VEXACT_API_KEY hold.
+  ConnectOptions connect;
 
-  Client client() const { return Client(server); }
+  // Fills in `connect`; the error, if any.
+  std::string ReadConnectOptions();
+  Client client() const { return Client(server, connect); }
   CallOptions call() const;
 };
 
@@ -67,7 +74,11 @@ void AddSearchCommand(Program& program);       // search
 void AddCompareCommand(Program& program);      // compare
 void AddBenchCommand(Program& program);        // bench
 void AddSnapshotCommands(Program& program);    // snapshot ..., restore
+void AddKeyCommands(Program& program);         // key create
 void AddServerCommands(Program& program);      // health, info, completion
+
+// Options of how the server is reached, and who asks.
+void AddConnectOptions(CLI::App& app, Globals& globals);
 
 // Reads the arguments and runs the command: the whole program.
 int RunProgram(int argc, const char* const* argv, const std::string& version);

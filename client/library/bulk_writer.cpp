@@ -33,7 +33,7 @@ BulkWriter::Stream::~Stream() {
 bool BulkWriter::Stream::Open() {
   stream_acknowledged_ = 0;
   context_ = std::make_unique<grpc::ClientContext>();
-  SetDeadline(deadline_, context_.get());
+  connection_->Prepare(deadline_, context_.get());
   stream_ = connection_->stub<v1::Points>().BulkUpsert(context_.get());
   for (const Pending& pending : pending_) {
     if (!stream_->Write(pending.request)) return false;

@@ -14,7 +14,7 @@ absl::StatusOr<Response> Call(Connection& connection, const CallOptions& call,
                               grpc::Status (Service::Stub::*method)(grpc::ClientContext*,
                                                                     const Request&, Response*)) {
   grpc::ClientContext context;
-  SetDeadline(DeadlineAfter(call.timeout), &context);
+  connection.Prepare(DeadlineAfter(call.timeout), &context);
   Response response;
   const grpc::Status status = (connection.stub<Service>().*method)(&context, request, &response);
   if (!status.ok()) return connection.ToAbsl(status);

@@ -71,8 +71,8 @@ bool Scroll::Next() {
 const Point& Scroll::point() const { return state_->page[state_->next - 1]; }
 const absl::Status& Scroll::status() const { return state_->status; }
 
-Client::Client(std::string address)
-    : connection_(std::make_shared<Connection>(std::move(address))) {}
+Client::Client(std::string address, ConnectOptions options)
+    : connection_(std::make_shared<Connection>(std::move(address), std::move(options))) {}
 Client::~Client() = default;
 Client::Client(const Client&) = default;
 Client& Client::operator=(const Client&) = default;

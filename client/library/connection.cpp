@@ -1,7 +1,11 @@
 #include "client/library/connection.h"
 
+#include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -34,7 +38,30 @@ std::string Reason(const std::string& message) {
   return at == std::string::npos ? message : message.substr(at + 2);
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+// Debian's, which gRPC does not look for.
+constexpr char kSystemAuthorities[] = "/etc/ssl/certs/ca-certificates.crt";
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const ConnectOptions& options) {
+  if (!options.tls) return grpc::InsecureChannelCredentials();
+  std::string ca = options.ca;
+  if (ca.empty()) {
+    std::ifstream file(kSystemAuthorities);
+    ca.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  return grpc::SslCredentials({.pem_root_certs = std::move(ca),
+                               .pem_private_key = options.key,
+                               .pem_cert_chain = options.certificate});
+}
+
+// Nothing else may be in metadata; a key that has something else is nobody's.
+std::string PrintableAscii(std::string text) {
+  std::ranges::replace_if(
+      text, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text;
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           const ConnectOptions& options) {
   grpc::ChannelArguments arguments;
   // The server guards the size of what it takes and gives (max_message_bytes).
   arguments.SetMaxReceiveMessageSize(-1);
@@ -44,14 +71,15 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, CredentialsOf(options), arguments);
 }
 
 }  // namespace
 
-Connection::Connection(std::string address)
+Connection::Connection(std::string address, ConnectOptions options)
     : address_(std::move(address)),
-      channel_(MakeChannel(address_)),
+      options_(std::move(options)),
+      channel_(MakeChannel(address_, options_)),
       stubs_(channel_, channel_, channel_, channel_, channel_, channel_) {}
 
 absl::Status Connection::ToAbsl(const grpc::Status& status) const {
@@ -59,13 +87,12 @@ absl::Status Connection::ToAbsl(const grpc::Status& status) const {
   const std::string& message = status.error_message();
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
     if (NeverConnected(message)) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot reach a Vexact server at ", address_, " (", Reason(message),
-                       "); is vexactd running, and is this its address?"));
+      return absl::UnavailableError(absl::StrCat("cannot reach a Vexact server at ", address_, " (",
+                                                 Reason(message), ")", Hint(message)));
     }
     if (Broke(message)) {
       return absl::UnavailableError(
-          absl::StrCat("lost the connection to ", address_, " (", message, ")"));
+          absl::StrCat("lost the connection to ", address_, " (", message, ")", Hint(message)));
     }
   }
   // Nobody here cancels a call whose status is looked at: the server reset it because it is
@@ -81,8 +108,34 @@ absl::Status Connection::ToAbsl(const grpc::Status& status) const {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), message);
 }
 
-void SetDeadline(absl::Time deadline, grpc::ClientContext* context) {
+std::string Connection::Hint(const std::string& message) const {
+  const auto says = [&message](const char* sign) {
+    return absl::StrContains(absl::AsciiStrToLower(message), sign);
+  };
+  if (says("wrong version number")) {
+    return "; it seems to speak no TLS: try without --tls and --ca";
+  }
+  if (says("certificate verify failed") || says("certificate_verify_failed")) {
+    return "; its certificate is of no authority that is trusted here: name its own with --ca";
+  }
+  if (says("peer name") || says("hostname verification")) {
+    const std::string host = address_.substr(0, address_.rfind(':'));
+    return absl::StrCat("; its certificate is for other names than ", host,
+                        ": call it by one of those");
+  }
+  if (NeverConnected(message) && Broke(message)) {
+    if (!options_.tls) return "; it ends connections in plain text: try --tls or --ca";
+    return options_.certificate.empty()
+               ? "; it may ask clients for a certificate: give one with --client-cert"
+               : "; it may not trust this client's certificate (--client-cert)";
+  }
+  return NeverConnected(message) ? "; is vexactd running, and is this its address?" : "";
+}
+
+void Connection::Prepare(absl::Time deadline, grpc::ClientContext* context) const {
   if (deadline != absl::InfiniteFuture()) context->set_deadline(absl::ToChronoTime(deadline));
+  if (options_.api_key.empty()) return;
+  context->AddMetadata("authorization", PrintableAscii("Bearer " + options_.api_key));
 }
 
 absl::Time DeadlineAfter(absl::Duration timeout) {

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "vexact/connect_options.h"
 #include "vexact/types.h"
 #include "vexact/v1/collections.grpc.pb.h"
 #include "vexact/v1/points.grpc.pb.h"
@@ -22,7 +23,7 @@ namespace vexact::client {
 // Safe from any thread.
 class Connection {
  public:
-  explicit Connection(std::string address);
+  explicit Connection(std::string address, ConnectOptions options = {});
 
   const std::string& address() const { return address_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
@@ -31,20 +32,24 @@ class Connection {
     return std::get<typename Service::Stub>(stubs_);
   }
 
+  // To be done to the context of every call. No deadline when it is InfiniteFuture.
+  void Prepare(absl::Time deadline, grpc::ClientContext* context) const;
+
   // The same code; the message is the server's own, or, when it comes from gRPC and not from the
   // server, one that names the address and what to check.
   absl::Status ToAbsl(const grpc::Status& status) const;
 
  private:
+  // What may be behind a connection that could not be made or broke: a hint, or nothing.
+  std::string Hint(const std::string& message) const;
+
   std::string address_;
+  ConnectOptions options_;
   std::shared_ptr<grpc::Channel> channel_;
   std::tuple<v1::Collections::Stub, v1::Points::Stub, v1::Search::Stub, v1::Server::Stub,
              v1::Snapshots::Stub, grpc::health::v1::Health::Stub>
       stubs_;
 };
-
-// No deadline when `deadline` is InfiniteFuture.
-void SetDeadline(absl::Time deadline, grpc::ClientContext* context);
 
 // InfiniteFuture for an infinite timeout.
 absl::Time DeadlineAfter(absl::Duration timeout);

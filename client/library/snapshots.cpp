@@ -48,7 +48,7 @@ Restored RestoredFrom(const v1::RestoreSnapshotResponse& message) {
 absl::Status ReadStream(Connection& connection, v1::DownloadSnapshotRequest request,
                         absl::Time deadline, const TakeBytes& take, Downloaded& done) {
   grpc::ClientContext context;
-  SetDeadline(deadline, &context);
+  connection.Prepare(deadline, &context);
   request.set_offset(done.bytes);
   const auto stream = connection.stub<v1::Snapshots>().DownloadSnapshot(&context, request);
   v1::DownloadSnapshotResponse message;
@@ -138,7 +138,7 @@ absl::StatusOr<Restored> Client::RestoreSnapshot(std::string_view collection, co
   if (!info.ok()) return info.status();
   const uint64_t limit = std::max(info->limits.max_message_bytes, kChunkFrame + 1) - kChunkFrame;
   grpc::ClientContext context;
-  SetDeadline(DeadlineAfter(call.timeout), &context);
+  connection_->Prepare(DeadlineAfter(call.timeout), &context);
   v1::RestoreSnapshotResponse response;
   const auto stream = connection_->stub<v1::Snapshots>().RestoreSnapshot(&context, &response);
   v1::RestoreSnapshotRequest request;
@@ -167,7 +167,7 @@ absl::StatusOr<Restored> Client::RestoreStoredSnapshot(std::string_view collecti
                                                        std::string_view snapshot,
                                                        const CallOptions& call) const {
   grpc::ClientContext context;
-  SetDeadline(DeadlineAfter(call.timeout), &context);
+  connection_->Prepare(DeadlineAfter(call.timeout), &context);
   v1::RestoreSnapshotResponse response;
   const auto stream = connection_->stub<v1::Snapshots>().RestoreSnapshot(&context, &response);
   v1::RestoreSnapshotRequest request;

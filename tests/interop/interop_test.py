@@ -6,6 +6,7 @@ recomputed in numpy from the words of docs/exactness.md and compared bit for bit
 
 import argparse
 import contextlib
+import hashlib
 import importlib
 import io
 import math
@@ -417,6 +418,39 @@ class StockTools(InteropTest):
         files = [descriptor_pb2.FileDescriptorProto.FromString(raw)
                  for raw in answer.file_descriptor_response.file_descriptor_proto]
         self.assertIn("vexact/v1/search.proto", [file.name for file in files])
+
+
+class Security(InteropTest):
+    """TLS and an API key, as docs/api.md has them for a stock client."""
+
+    def test_tls_and_a_key(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        cert, cert_key, keys = (os.path.join(folder, name) for name in ("cert.pem", "key.pem", "keys"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+                        "-keyout", cert_key, "-out", cert], check=True, stderr=subprocess.DEVNULL)
+        digest = hashlib.sha256(b"vx_secret").hexdigest()
+        with open(keys, "w", encoding="ascii") as file:
+            file.write(f"reports read * sha256:{digest}\n")
+        vexactd = Server("--tls-cert", cert, "--tls-key", cert_key, "--api-keys-file", keys)
+        self.addCleanup(vexactd.stop)
+        with open(cert, "rb") as file:
+            tls = grpc.ssl_channel_credentials(file.read())
+        cases = [(tls, grpc.StatusCode.UNAUTHENTICATED),
+                 (grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials("vx_other")),
+                  grpc.StatusCode.UNAUTHENTICATED),
+                 (grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials("vx_secret")),
+                  grpc.StatusCode.PERMISSION_DENIED)]
+        for credentials, code in cases:
+            with self.subTest(code=code), grpc.secure_channel(vexactd.address, credentials) as channel:
+                stub = importlib.import_module("vexact.v1.collections_pb2_grpc").CollectionsStub(channel)
+                with self.assertRaises(grpc.RpcError) as refused:
+                    stub.CreateCollection(self.collections.CreateCollectionRequest(name="docs", dimension=3))
+                self.assertEqual(refused.exception.code(), code, refused.exception.details())
+        # The last of them may read.
+        with grpc.secure_channel(vexactd.address, cases[-1][0]) as channel:
+            stub = importlib.import_module("vexact.v1.collections_pb2_grpc").CollectionsStub(channel)
+            self.assertEqual(len(stub.ListCollections(self.collections.ListCollectionsRequest()).collections), 0)
 
 
 class Documentation(InteropTest):

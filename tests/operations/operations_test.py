@@ -16,7 +16,8 @@ import tempfile
 
 TIME_LIMIT_S = 240
 # Each of these tells what to do, so each has commands.
-SECTIONS = {"Data directory", "Durability", "Backup and restore", "Verify and repair", "Upgrade", "When the disk is full"}
+SECTIONS = {"Data directory", "Durability", "Backup and restore", "Verify and repair", "Upgrade", "When the disk is full",
+            "Keep strangers out"}
 
 
 def read_page(path):

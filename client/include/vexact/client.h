@@ -6,6 +6,8 @@
 //   auto hits = client.Search("docs", query, {.k = 10});
 //   for (const auto& hit : *hits) std::cout << hit.id << ' ' << hit.score << '\n';
 //
+// To a server that asks who calls: Client(address, {.tls = true, .ca = pem, .api_key = "vx_..."}).
+//
 // Errors are canonical: the code and the message are the server's own. Two are made here:
 // UNAVAILABLE when the server cannot be reached and DEADLINE_EXCEEDED when it does not answer in
 // time; both name the address.
@@ -19,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "vexact/bulk_writer.h"
+#include "vexact/connect_options.h"
 #include "vexact/snapshots.h"
 #include "vexact/types.h"
 
@@ -62,7 +65,7 @@ struct ScrollOptions {
 class Client {
  public:
   // `address` is "host:port". Connects directly, whatever proxies the environment names.
-  explicit Client(std::string address);
+  explicit Client(std::string address, ConnectOptions options = {});
   ~Client();
   Client(const Client&);
   Client& operator=(const Client&);
