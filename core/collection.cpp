@@ -162,6 +162,7 @@ std::vector<absl::StatusOr<UpsertResult>> Collection::UpsertInOrder(
       results.emplace_back(write.status);
       break;
     }
+    activity_.AddWrite(write.added, write.replaced, 0);
     results.emplace_back(UpsertResult{write.added, write.replaced, write.sequence});
   }
   if (!results.empty() && results.front().ok()) ReportWork();
@@ -201,6 +202,7 @@ absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
   Write write(Write::Delete{ids}, ids.size() * sizeof(float) * dimension());
   Pass(std::array{&write});
   if (!write.status.ok()) return write.status;
+  activity_.AddWrite(0, 0, write.deleted);
   if (write.deleted > 0) ReportWork();
   return DeleteResult{write.deleted, write.missing, write.sequence};
 }
@@ -339,6 +341,7 @@ absl::Status Collection::Scan(std::span<const SearchPart> parts, const Interrupt
     }
     search->result_.statistics += answer->statistics.Share(end - begin, queries.size());
   }
+  activity_.AddScan(queries.size(), first.result_.rows_compared, answer->statistics);
   if (engine == EngineKind::kScan &&
       care_.Observe(answer->statistics, queries.size(), first.options_.k)) {
     ReportWork();

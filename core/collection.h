@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "core/activity.h"
 #include "core/codes_folder.h"
 #include "core/collection_config.h"
 #include "core/collection_loader.h"
@@ -275,6 +276,7 @@ class Collection {
 
   CollectionInfo info() const;
   LayoutInfo layout() const;
+  ActivityTotals activity() const { return activity_.totals(); }
   // One pass over a number per row.
   NormStatistics Norms() const;
   MemoryUse memory() const;
@@ -316,6 +318,7 @@ class Collection {
   RowTable table_;
   WriteQueue<Write> writes_;
   const std::unique_ptr<Engine> engines_[std::size(kEngineKinds)];
+  mutable Activity activity_;
   // A search tells it what it saw, and is const for its caller all the same.
   mutable LayoutCare care_;
 };

@@ -18,10 +18,17 @@ using Clock = std::chrono::steady_clock;
 // Calls `compacted` when there may be more garbage than before.
 class Listener : public rocksdb::EventListener {
  public:
-  explicit Listener(std::function<void()> compacted) : compacted_(std::move(compacted)) {}
+  using Synced = std::function<void(std::chrono::nanoseconds)>;
+  // Also calls `synced`, which may be empty, when the log was synced.
+  Listener(std::function<void()> compacted, Synced synced)
+      : compacted_(std::move(compacted)), synced_(std::move(synced)) {}
 
   void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo&) override {
     compacted_();
+  }
+  bool ShouldBeNotifiedOnFileIO() override { return synced_ != nullptr; }
+  void OnFileSyncFinish(const rocksdb::FileOperationInfo& info) override {
+    if (info.path.ends_with(".log")) synced_(info.duration);
   }
   // On a full disk RocksDB would go on by itself, without the store's undoing.
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
@@ -31,6 +38,7 @@ class Listener : public rocksdb::EventListener {
 
  private:
   const std::function<void()> compacted_;
+  const Synced synced_;
 };
 
 }  // namespace
@@ -55,7 +63,7 @@ HealingDatabase::HealingDatabase(StoreOptions options, DirectoryLock lock)
   database_options_.statistics = statistics_;
   database_options_.compaction_filter_factory = sweeper_.filter();
   database_options_.listeners.push_back(
-      std::make_shared<Listener>([this] { sweeper_.LookForGarbage(); }));
+      std::make_shared<Listener>([this] { sweeper_.LookForGarbage(); }, options_.on_sync));
 }
 
 void HealingDatabase::Close() {
@@ -232,8 +240,10 @@ StoreStatistics HealingDatabase::statistics() const {
   StoreStatistics result;
   result.syncs = ticker(rocksdb::WAL_FILE_SYNCED);
   // What flushes and compactions write to blob files is in theirs.
-  result.disk_bytes = ticker(rocksdb::WAL_FILE_BYTES) + ticker(rocksdb::FLUSH_WRITE_BYTES) +
-                      ticker(rocksdb::COMPACT_WRITE_BYTES);
+  result.log_bytes = ticker(rocksdb::WAL_FILE_BYTES);
+  result.flush_bytes = ticker(rocksdb::FLUSH_WRITE_BYTES);
+  result.compaction_bytes = ticker(rocksdb::COMPACT_WRITE_BYTES);
+  result.disk_bytes = result.log_bytes + result.flush_bytes + result.compaction_bytes;
 
   const std::string path = DatabasePath(directory());
   std::vector<std::string> files;
@@ -243,6 +253,7 @@ StoreStatistics HealingDatabase::statistics() const {
     // A file may go meanwhile.
     if (options_.env->GetFileSize(absl::StrCat(path, "/", file), &bytes).ok()) {
       result.live_bytes += bytes;
+      if (file.ends_with(".blob")) result.blob_bytes += bytes;
     }
   }
 

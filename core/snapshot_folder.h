@@ -58,6 +58,9 @@ class SnapshotFolder {
   // The path of the file.
   absl::StatusOr<std::string> Find(std::string_view collection, std::string_view name) const;
 
+  // Where all of them are.
+  const std::string& path() const { return path_; }
+
  private:
   explicit SnapshotFolder(std::string path) : path_(std::move(path)) {}
 

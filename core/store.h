@@ -101,6 +101,8 @@ struct StoreOptions {
   // Created where it is missing, but not its parents.
   std::string directory;
   Durability durability = Durability::kFsync;
+  // Told how long each sync of the log took, from the thread that synced; must be quick.
+  std::function<void(std::chrono::nanoseconds)> on_sync = nullptr;
   // For tests: where files are; the machine's own when null. Must outlive the store.
   rocksdb::Env* env = nullptr;
   StoreTuning tuning = {};
@@ -110,9 +112,12 @@ struct StoreOptions {
 struct StoreStatistics {
   uint64_t commits = 0, syncs = 0;
   uint64_t batch_bytes = 0;  // rows and ids as they were handed in
-  uint64_t disk_bytes = 0;   // log, flushes, compactions
+  // Written to the log, to files of rows that pass from memory to the disk, and by compactions.
+  uint64_t log_bytes = 0, flush_bytes = 0, compaction_bytes = 0;
+  uint64_t disk_bytes = 0;  // all of it
   uint64_t compactions_running = 0, compactions_pending_bytes = 0;
   uint64_t live_bytes = 0;  // on the disk now
+  uint64_t blob_bytes = 0;  // of these, files of vectors
 };
 
 // One database in one directory, of one process.

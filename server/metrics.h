@@ -77,6 +77,7 @@ class Metrics {
   void CountMaintenance(const MaintenanceEvent& event);
 
   // What follows is read by who tells it.
+  Duration age() const { return std::chrono::steady_clock::now() - started_; }
   using Histogram = prometheus::ClientMetric::Histogram;
   struct Method {
     std::string_view name;
@@ -113,6 +114,7 @@ class Metrics {
 
   MethodCounters* Find(std::string_view method) const;
 
+  const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   std::vector<std::string> names_;  // sorted; those in `methods_` view them
   absl::flat_hash_map<std::string_view, std::unique_ptr<MethodCounters>> methods_;
   std::array<Counter, std::size(kRefusals)> refusals_{};

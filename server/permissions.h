@@ -89,5 +89,7 @@ struct Permission<v1::RestoreSnapshotRequest> : Needs<Role::kAdmin> {
 
 template <>
 struct Permission<v1::GetInfoRequest> : Needs<Role::kRead> {};
+template <>
+struct Permission<v1::GetStatisticsRequest> : Needs<Role::kRead> {};
 
 }  // namespace vexact::server

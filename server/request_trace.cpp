@@ -70,6 +70,8 @@ void RequestTrace::Answered() {
   const Clock::time_point now = Clock::now();
   context_.metrics.ObserveRequest(method_, now - arrival_);
   context_.slow_log.Consider({method_, id_, arrival_, begin_, now, mark_}, work_);
+  // The collection need not live as long as gRPC takes to be done with the call.
+  work_.emplace<std::monostate>();
 }
 
 void RequestTrace::End(const absl::Status& status, bool storage_fails) {

@@ -22,6 +22,7 @@
 #include "server/address.h"
 #include "server/call.h"
 #include "server/collections_service.h"
+#include "server/exposition.h"
 #include "server/format.h"
 #include "server/log.h"
 #include "server/points_service.h"
@@ -81,7 +82,7 @@ struct Server::Parts {
   explicit Parts(const Config& config_given)
       : config(config_given),
         workers(config.threads),
-        storage(config, workers),
+        storage(config, workers, metrics),
         admission(static_cast<uint64_t>(config.max_request_bytes)),
         slow_log(metrics, std::chrono::milliseconds(config.slow_query_ms)),
         threads(RequestThreadCount(config)),
@@ -117,6 +118,7 @@ struct Server::Parts {
   std::optional<TlsWatch> tls_watch;
   std::unique_ptr<grpc::Server> grpc_server;
   int port = 0;
+  std::unique_ptr<Exposition> exposition;  // null unless it is asked for
   std::jthread opener;
 };
 
@@ -186,6 +188,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   for (grpc::Service* service : services) builder.RegisterService(service);
   parts->grpc_server = builder.BuildAndStart();
   if (parts->grpc_server == nullptr || parts->port == 0) return ListenError(config.listen);
+  if (!config.metrics_listen.empty()) {
+    auto exposition = Exposition::Start(parts->context, config.metrics_listen);
+    if (!exposition.ok()) return exposition.status();
+    parts->exposition = *std::move(exposition);
+    spdlog::info("metrics url=http://{}/metrics", parts->exposition->address());
+  }
   parts->SetHealth(false);
   parts->opener = std::jthread([&opening = *parts, opened = std::move(opened)](
                                    const std::stop_token& stop) { opened(opening.Open(stop)); });

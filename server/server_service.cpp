@@ -6,6 +6,7 @@
 #include "core/kernel/kernel.h"
 #include "server/call.h"
 #include "server/convert.h"
+#include "server/statistics.h"
 #include "server/version.h"
 
 namespace vexact::server {
@@ -70,6 +71,19 @@ grpc::ServerUnaryReactor* ServerService::GetInfo(grpc::CallbackServerContext* ca
       context_, call, "Server/GetInfo", request_bytes, response_bytes,
       [this](const v1::GetInfoRequest&, const CallInfo& info, v1::GetInfoResponse& response) {
         Describe(context_, info.caller, response);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* ServerService::GetStatistics(grpc::CallbackServerContext* call,
+                                                       const grpc::ByteBuffer* request_bytes,
+                                                       grpc::ByteBuffer* response_bytes) {
+  return StartUnary<v1::GetStatisticsRequest, v1::GetStatisticsResponse>(
+      context_, call, "Server/GetStatistics", request_bytes, response_bytes,
+      [this](const v1::GetStatisticsRequest&, const CallInfo& info,
+             v1::GetStatisticsResponse& response) {
+        response = ReadStatistics(
+            context_, [&](std::string_view collection) { return info.caller.Sees(collection); });
         return absl::OkStatus();
       });
 }

@@ -6,7 +6,8 @@
 
 namespace vexact::server {
 
-using ServerServiceBase = v1::Server::WithRawCallbackMethod_GetInfo<v1::Server::Service>;
+using ServerServiceBase = v1::Server::WithRawCallbackMethod_GetInfo<
+    v1::Server::WithRawCallbackMethod_GetStatistics<v1::Server::Service>>;
 
 class ServerService final : public ServerServiceBase {
  public:
@@ -15,6 +16,9 @@ class ServerService final : public ServerServiceBase {
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* call,
                                     const grpc::ByteBuffer* request,
                                     grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* call,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
 
  private:
   ServiceContext& context_;

@@ -68,8 +68,7 @@ std::string ScanReason(const SlowSearch& search) {
         "answers faster",
         Name(search.engine));
   }
-  const auto pairs = static_cast<double>(search.rows) *
-                     static_cast<double>(std::max<uint64_t>(search.scanned_queries, 1));
+  const double pairs = static_cast<double>(search.rows) * static_cast<double>(search.queries);
   const double refined = pairs == 0 ? 0 : static_cast<double>(search.rows_refined) / pairs;
   if (search.k >= kLargeK) {
     return absl::StrFormat("k is %s: %s rows were scored", Thousands(search.k),

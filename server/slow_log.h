@@ -26,8 +26,9 @@ struct SlowSearch {
   uint64_t ahead = 0;                // queries that were to be carried out before it when it came
   std::chrono::nanoseconds wait{0};  // for them, after a request thread took it in hand
   std::chrono::nanoseconds scan{0};
-  // Over the queries of this request, or of the scan that it was part of.
-  uint64_t scanned_queries = 0, rows_refined = 0, rows_rescored = 0, bytes_read = 0;
+  uint64_t scanned_queries = 0;  // of the scans that it was part of, all that these carried out
+  // Over the queries of this request.
+  uint64_t rows_refined = 0, rows_rescored = 0, bytes_read = 0;
   uint64_t answer_bytes = 0;
 };
 

@@ -11,23 +11,46 @@
 #include "server/log.h"
 
 namespace vexact::server {
+namespace {
+
+uint64_t BytesUnder(const std::string& folder) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  // Files come and go meanwhile: what cannot be asked any more does not count.
+  for (std::filesystem::recursive_directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code gone;
+    const bool is_file = at->is_regular_file(gone);
+    const uint64_t size = is_file && !gone ? at->file_size(gone) : 0;
+    if (!gone) bytes += size;
+  }
+  return bytes;
+}
+
+}  // namespace
 
 Storage::~Storage() = default;
 
 absl::Status Storage::Open(const std::stop_token& stop, const Progress& progress) {
+  const MaintenanceReport report = [this](const Collection& collection,
+                                          const MaintenanceEvent& event) {
+    metrics_.CountMaintenance(event);
+    LogMaintenance(collection, event);
+  };
   if (config_.in_memory) {
-    catalog_ = std::make_unique<Catalog>(workers_, LogMaintenance);
+    catalog_ = std::make_unique<Catalog>(workers_, report);
     return absl::OkStatus();
   }
-  auto store = Store::Open({.directory = config_.data_dir, .durability = config_.durability});
+  auto store = Store::Open({.directory = config_.data_dir,
+                            .durability = config_.durability,
+                            .on_sync = [this](auto time) { metrics_.ObserveSync(time); }});
   if (!store.ok()) return WithAdvice(store.status());
   store_ = *std::move(store);
   auto snapshots = SnapshotFolder::Open(config_.data_dir);
   if (!snapshots.ok()) return snapshots.status();
   snapshots_ = *std::move(snapshots);
   if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
-  auto catalog =
-      Catalog::Open(*store_, workers_, LogMaintenance, {.progress = progress, .stop = stop});
+  auto catalog = Catalog::Open(*store_, workers_, report, {.progress = progress, .stop = stop});
   if (!catalog.ok()) return catalog.status();
   catalog_ = *std::move(catalog);
   Watch();
@@ -38,18 +61,11 @@ absl::Status Storage::Open(const std::stop_token& stop, const Progress& progress
 }
 
 uint64_t Storage::CodesBytes() const {
-  if (store_ == nullptr) return 0;
-  uint64_t bytes = 0;
-  std::error_code error;
-  // Files come and go meanwhile: what cannot be asked any more does not count.
-  for (std::filesystem::recursive_directory_iterator at(CodesPath(store_->directory()), error), end;
-       !error && at != end; at.increment(error)) {
-    std::error_code gone;
-    const bool is_file = at->is_regular_file(gone);
-    const uint64_t size = is_file && !gone ? at->file_size(gone) : 0;
-    if (!gone) bytes += size;
-  }
-  return bytes;
+  return store_ == nullptr ? 0 : BytesUnder(CodesPath(store_->directory()));
+}
+
+uint64_t Storage::SnapshotBytes() const {
+  return snapshots_ == nullptr ? 0 : BytesUnder(snapshots_->path());
 }
 
 bool Storage::Watch() {

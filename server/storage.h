@@ -14,14 +14,16 @@
 #include "core/store.h"
 #include "core/workers.h"
 #include "server/config.h"
+#include "server/metrics.h"
 
 namespace vexact::server {
 
 // Thread safety: Open once, before all else; then every method may be called from any thread.
 class Storage {
  public:
-  // Both must outlive it.
-  Storage(const Config& config, Workers& workers) : config_(config), workers_(workers) {}
+  // All must outlive it.
+  Storage(const Config& config, Workers& workers, Metrics& metrics)
+      : config_(config), workers_(workers), metrics_(metrics) {}
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -43,6 +45,8 @@ class Storage {
 
   // Bytes of the files in which the codes are kept.
   uint64_t CodesBytes() const;
+  // Of those in which snapshots are.
+  uint64_t SnapshotBytes() const;
 
   // To be called when a request has ended, and at the end of Open: logs it when the disk has begun
   // to fail, or is well again. Returns whether it fails.
@@ -51,6 +55,7 @@ class Storage {
  private:
   const Config& config_;
   Workers& workers_;
+  Metrics& metrics_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<SnapshotFolder> snapshots_;
   std::unique_ptr<Catalog> catalog_;  // after the store, which it uses to its end

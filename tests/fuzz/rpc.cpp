@@ -195,6 +195,7 @@ const std::pair<const char*, std::vector<const char*>> kSeeds[] = {
     {"Compare", {R"(a { vector { values: [1, 2] } } b { vector { values: [3, 4] } })"}},
     {"Compare", {R"(collection: "docs" a { id { number: 1 } } b { id { text: "vim" } })"}},
     {"GetInfo", {""}},
+    {"GetStatistics", {""}},
     {"CreateSnapshot", {R"(collection: "docs" name: "monday")"}},
     {"ListSnapshots", {R"(collection: "docs")"}},
     {"DeleteSnapshot", {R"(collection: "docs" name: "monday")"}},

@@ -49,6 +49,7 @@ const std::map<std::string, Role>& NeededRoles() {
       {"Snapshots/DownloadSnapshot", kAdmin},
       {"Snapshots/RestoreSnapshot", kAdmin},
       {"Server/GetInfo", kRead},
+      {"Server/GetStatistics", kRead},
   };
   return roles;
 }
@@ -267,6 +268,12 @@ TEST_F(AccessTest, WhatAKeyIsNotGoodForIsNotListedEither) {
       Call(*server_.server, "docs-admin", &v1::Server::Stub::GetInfo, v1::GetInfoRequest(), &info),
       IsOk());
   EXPECT_EQ(info.collections(), 1);
+  v1::GetStatisticsResponse statistics;
+  ASSERT_THAT(Call(*server_.server, "docs-admin", &v1::Server::Stub::GetStatistics,
+                   v1::GetStatisticsRequest(), &statistics),
+              IsOk());
+  ASSERT_EQ(statistics.collections_size(), 1);
+  EXPECT_EQ(statistics.collections(0).name(), "docs");
 }
 
 TEST_F(AccessTest, ASnapshotOfAnotherCollectionIsNotRestored) {
