@@ -55,6 +55,12 @@ int GroupError(const CLI::App& group, const std::vector<std::string>& rest) {
       absl::StrCat("\"vexact ", group.get_name(), "\" needs to be told what to do: ", there_are));
 }
 
+bool IsCallersMistake(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+         absl::IsAlreadyExists(status) || absl::IsFailedPrecondition(status) ||
+         absl::IsOutOfRange(status);
+}
+
 // CLI11's own messages, in the style of the others.
 int UsageError(const CLI::App& app, const CLI::ParseError& error) {
   std::string path;
@@ -104,6 +110,7 @@ int RunProgram(int argc, const char* const* argv, const std::string& version) {
   AddSnapshotCommands(program);
   AddBenchCommand(program);
   AddKeyCommands(program);
+  AddTopCommand(program);
   AddServerCommands(program);
   try {
     app.parse(argc, argv);
@@ -142,6 +149,10 @@ void AddMetricOption(CLI::App* command, std::string* metric, const char* descrip
 int Fail(const absl::Status& status, std::string_view hint) {
   std::cerr << "error: " << Printable(std::string(status.message())) << '\n';
   if (!hint.empty()) std::cerr << hint << '\n';
+  // Where the log has more to say than the message, which tells a caller's own mistake in full.
+  if (const std::string id = RequestId(status); !id.empty() && !IsCallersMistake(status)) {
+    std::cerr << "request id: " << Printable(id) << '\n';
+  }
   const bool unreachable = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
   return unreachable ? kUnreachable : kRefused;
 }

@@ -75,6 +75,7 @@ void AddCompareCommand(Program& program);      // compare
 void AddBenchCommand(Program& program);        // bench
 void AddSnapshotCommands(Program& program);    // snapshot ..., restore
 void AddKeyCommands(Program& program);         // key create
+void AddTopCommand(Program& program);          // top
 void AddServerCommands(Program& program);      // health, info, completion
 
 // Options of how the server is reached, and who asks.

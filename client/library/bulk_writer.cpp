@@ -65,9 +65,10 @@ absl::Status BulkWriter::Stream::Close() {
     if (taken.ok()) taken = Take(response);
   }
   const grpc::Status ended = stream_->Finish();
+  if (taken.ok()) taken = connection_->ToAbsl(ended, *context_);
   stream_.reset();
   context_.reset();
-  return taken.ok() ? connection_->ToAbsl(ended) : taken;
+  return taken;
 }
 
 absl::Status BulkWriter::Stream::Recover(absl::Status why) {

@@ -17,7 +17,7 @@ absl::StatusOr<Response> Call(Connection& connection, const CallOptions& call,
   connection.Prepare(DeadlineAfter(call.timeout), &context);
   Response response;
   const grpc::Status status = (connection.stub<Service>().*method)(&context, request, &response);
-  if (!status.ok()) return connection.ToAbsl(status);
+  if (!status.ok()) return connection.ToAbsl(status, context);
   return response;
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -74,6 +75,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   return grpc::CreateCustomChannel(address, CredentialsOf(options), arguments);
 }
 
+// Where a status keeps the request's id.
+constexpr char kRequestIdPayload[] = "vexact/x-request-id";
+
 }  // namespace
 
 Connection::Connection(std::string address, ConnectOptions options)
@@ -130,6 +134,24 @@ std::string Connection::Hint(const std::string& message) const {
                : "; it may not trust this client's certificate (--client-cert)";
   }
   return NeverConnected(message) ? "; is vexactd running, and is this its address?" : "";
+}
+
+absl::Status Connection::ToAbsl(const grpc::Status& status,
+                                const grpc::ClientContext& context) const {
+  absl::Status error = ToAbsl(status);
+  if (error.ok()) return error;
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto id = metadata.find("x-request-id");
+  if (id != metadata.end()) {
+    error.SetPayload(kRequestIdPayload,
+                     absl::Cord(absl::string_view(id->second.data(), id->second.size())));
+  }
+  return error;
+}
+
+std::string RequestId(const absl::Status& status) {
+  const auto id = status.GetPayload(kRequestIdPayload);
+  return id ? std::string(*id) : "";
 }
 
 void Connection::Prepare(absl::Time deadline, grpc::ClientContext* context) const {

@@ -38,6 +38,9 @@ class Connection {
   // The same code; the message is the server's own, or, when it comes from gRPC and not from the
   // server, one that names the address and what to check.
   absl::Status ToAbsl(const grpc::Status& status) const;
+  // The same, with the request's id (RequestId) where the server gave one. REQUIRES: the call of
+  // `context` has ended.
+  absl::Status ToAbsl(const grpc::Status& status, const grpc::ClientContext& context) const;
 
  private:
   // What may be behind a connection that could not be made or broke: a hint, or nothing.

@@ -42,6 +42,7 @@ std::vector<Point> FromProto(const google::protobuf::RepeatedPtrField<v1::Point>
 std::vector<Hit> FromProto(const v1::SearchResult& result);
 SearchAnswer FromProto(const v1::SearchResponse& response);
 Comparison FromProto(const v1::CompareResponse& response);
+MemoryUse FromProto(const v1::MemoryUse& memory);
 Storage FromProto(const v1::Storage& storage);
 ServerInfo FromProto(const v1::GetInfoResponse& response);
 

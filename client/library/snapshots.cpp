@@ -66,7 +66,7 @@ absl::Status ReadStream(Connection& connection, v1::DownloadSnapshotRequest requ
   if (!taken.ok()) context.TryCancel();
   const grpc::Status ended = stream->Finish();
   if (!taken.ok()) return taken;
-  if (!ended.ok()) return connection.ToAbsl(ended);
+  if (!ended.ok()) return connection.ToAbsl(ended, context);
   if (!done.checksum.empty()) return absl::OkStatus();
   return absl::InternalError("the server ended the download before its last message");
 }
@@ -158,7 +158,7 @@ absl::StatusOr<Restored> Client::RestoreSnapshot(std::string_view collection, co
   }
   const grpc::Status ended = stream->Finish();
   if (!given.ok()) return given;
-  if (!ended.ok()) return connection_->ToAbsl(ended);
+  if (!ended.ok()) return connection_->ToAbsl(ended, context);
   return RestoredFrom(response);
 }
 
@@ -177,7 +177,8 @@ absl::StatusOr<Restored> Client::RestoreStoredSnapshot(std::string_view collecti
   target.mutable_snapshot()->set_name(std::string(snapshot));
   stream->Write(request);
   stream->WritesDone();
-  if (const grpc::Status ended = stream->Finish(); !ended.ok()) return connection_->ToAbsl(ended);
+  if (const grpc::Status ended = stream->Finish(); !ended.ok())
+    return connection_->ToAbsl(ended, context);
   return RestoredFrom(response);
 }
 

@@ -16,8 +16,8 @@ import tempfile
 
 TIME_LIMIT_S = 240
 # Each of these tells what to do, so each has commands.
-SECTIONS = {"Data directory", "Durability", "Backup and restore", "Verify and repair", "Upgrade", "When the disk is full",
-            "Keep strangers out"}
+SECTIONS = {"Data directory", "Durability", "Keep strangers out", "Watch it", "Backup and restore", "Verify and repair", "Upgrade",
+            "When the disk is full"}
 
 
 def read_page(path):

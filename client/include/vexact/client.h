@@ -23,6 +23,7 @@
 #include "vexact/bulk_writer.h"
 #include "vexact/connect_options.h"
 #include "vexact/snapshots.h"
+#include "vexact/statistics.h"
 #include "vexact/types.h"
 
 namespace vexact::client {
@@ -158,6 +159,8 @@ class Client {
                                                  const CallOptions& call = {}) const;
 
   absl::StatusOr<ServerInfo> GetInfo(const CallOptions& call = {}) const;
+  // What it has done since it started: for who watches it. Cheap enough for every second.
+  absl::StatusOr<Statistics> GetStatistics(const CallOptions& call = {}) const;
   // The standard gRPC health check of the whole server.
   absl::StatusOr<Health> CheckHealth(const CallOptions& call = {}) const;
 

@@ -15,6 +15,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 
 namespace vexact::client {
@@ -312,6 +313,10 @@ enum class Health { kUnknown, kServing, kNotServing };
 
 // "UNKNOWN", "SERVING", "NOT_SERVING".
 std::string_view Name(Health health);
+
+// The id by which the server's log names the request that this error is of; empty where there is
+// none.
+std::string RequestId(const absl::Status& status);
 
 // What every call takes beside its own arguments.
 struct CallOptions {
