@@ -238,7 +238,7 @@ class Exposition::Metrics final : public prometheus::Collectable {
 
   std::vector<MetricFamily> Collect() const override {
     // Held meanwhile: the storage is there until everybody is out.
-    const auto ticket = context_.admission.Enter();
+    const auto ticket = context_.admission.Enter(/*bytes=*/0);
     const v1::GetStatisticsResponse statistics = ReadStatistics(
         context_, ticket.ok() ? SeesCollection([](std::string_view) { return true; }) : nullptr);
     Families families;

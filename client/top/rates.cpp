@@ -106,7 +106,8 @@ Rates RatesBetween(const Statistics& before, const Statistics& after) {
   const bool again = after.uptime < before.uptime;
   const Statistics none;
   const Statistics& earlier = again ? none : before;
-  Rates rates{.interval = after.uptime - earlier.uptime};
+  Rates rates;
+  rates.interval = after.uptime - earlier.uptime;
   const PerSecond per_second(rates.interval);
   AddCalls(earlier, after, per_second, rates);
   Histogram waits = after.wait_seconds, scans = after.scan_queries;
