@@ -34,7 +34,7 @@ READY = re.compile(r" ready .*\blisten=(\S+)")
 def generate_stubs(folder):
     """Makes Python modules of the project's protocol, and of gRPC's own health and reflection."""
     here = os.path.dirname(os.path.abspath(__file__))
-    protos = [f"vexact/v1/{name}.proto" for name in ("types", "collections", "points", "search", "server")]
+    protos = [f"vexact/v1/{name}.proto" for name in ("types", "collections", "points", "search", "statistics", "server")]
     subprocess.run(
         [OPTIONS.protoc, f"-I{OPTIONS.proto}", f"-I{here}", f"--python_out={folder}",
          f"--grpc_python_out={folder}", f"--plugin=protoc-gen-grpc_python={OPTIONS.plugin}",
@@ -126,7 +126,7 @@ class InteropTest(unittest.TestCase):
             cls.vexactd.address, options=[("grpc.max_receive_message_length", 64 << 20),
                                          ("grpc.max_send_message_length", -1)])
         cls.addClassCleanup(cls.channel.close)
-        for name in ("types", "collections", "points", "search", "server"):
+        for name in ("types", "collections", "points", "search", "statistics", "server"):
             setattr(cls, name, importlib.import_module(f"vexact.v1.{name}_pb2"))
         stub = lambda name: importlib.import_module(f"vexact.v1.{name}_pb2_grpc")
         cls.collections_stub = stub("collections").CollectionsStub(cls.channel)
