@@ -191,8 +191,9 @@ void TlsWatch::Poll() {
                   LogValue(identity.status()));
     return;
   }
-  LogTls(**identity);
-  credentials_.Replace(*std::move(*identity));
+  const TlsIdentity& renewed = **identity;
+  credentials_.Replace(renewed);
+  LogTls(renewed);  // last, because who reads it may rely on it
 }
 
 void LogTls(const TlsIdentity& identity) {

@@ -244,7 +244,7 @@ class HostileTest(unittest.TestCase):
         count = min(10_000, limit // 2 - 200 if limit != resource.RLIM_INFINITY else 10_000)
         few = self.server.descriptors()
         sizes = []
-        for _ in range(3):
+        for _ in range(4):
             for _ in range(count):
                 self.open(PREFACE + frame(SETTINGS, 0, 0, b""))
             for connection in self.connections:
@@ -259,7 +259,8 @@ class HostileTest(unittest.TestCase):
                 time.sleep(0.01)
             self.assertLess(self.server.descriptors(), few + 100)
         print(f"{count} idle connections: {' '.join(str(size >> 20) for size in sizes)} MiB", flush=True)
-        self.assertLess(sizes[2], 1.5 * sizes[0])
+        # What one round leaves may differ with the allocator's arenas; what each leaves would add up.
+        self.assertLess(sizes[-1], 2 * sizes[0])
 
 
 def main():

@@ -155,6 +155,7 @@ TEST_F(TlsTest, ARenewedCertificateIsServedWithoutARestartAndABrokenOneNever) {
   EXPECT_THAT(Ask(server.address(), Client("ca")).subject, HasSubstr("second"));
 
   Install("ending");
+  ASSERT_TRUE(server.WaitForLog("info tls subject=\"CN=ending\"")) << server.log();
   ASSERT_TRUE(server.WaitForLog("warning tls_expires")) << server.log();
   EXPECT_THAT(Ask(server.address(), Client("ca")).subject, HasSubstr("ending"));
 }
