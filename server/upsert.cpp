@@ -217,7 +217,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
       arrived_.push_back(std::exchange(incoming_, {}));
     } else {
       read_ended_ = true;
-      if (call_.IsCancelled() && status_.ok()) status_ = Broken("while it waited for a request");
+      if (call_.IsCancelled() && status_.ok()) Break("while it waited for a request");
     }
     Continue(std::move(lock));
   }
@@ -230,20 +230,25 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
       answers_.pop_front();
     } else {
       answers_.clear();
-      if (status_.ok()) status_ = Broken("before a request could be acknowledged");
+      if (status_.ok()) Break("before a request could be acknowledged");
     }
     if (!applying_ && arrived_.empty() && answers_.empty()) ticket_.reset();
     Continue(std::move(lock));
   }
 
-  absl::Status Broken(std::string_view when) const {
-    return absl::CancelledError(
-        absl::StrFormat("the stream ended %s; %d requests were acknowledged", when, acknowledged_));
+  // The end by the client; what is under way still counts.
+  void Break(std::string_view when) {
+    broken_ = when;
+    status_ = absl::CancelledError();
   }
 
   // The last act, once nothing but a read is under way, which gRPC ends: it may have destroyed this
   // when Finish returns.
   void End() {
+    if (!broken_.empty()) {
+      status_ = absl::CancelledError(absl::StrFormat(
+          "the stream ended %s; %d requests were acknowledged", broken_, acknowledged_));
+    }
     ticket_.reset();
     trace_.End(status_, storage_fails_);
     Finish(ToGrpc(status_));
@@ -270,6 +275,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   uint64_t acknowledged_ = 0;
   std::optional<Admission::Ticket> ticket_;
   absl::Status status_;  // that the stream ends with
+  std::string_view broken_;
   bool storage_fails_ = false;
 };
 
