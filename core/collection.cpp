@@ -166,8 +166,7 @@ std::vector<absl::StatusOr<UpsertResult>> Collection::UpsertInOrder(
     results.emplace_back(UpsertResult{write.added, write.replaced, write.sequence});
   }
   if (!results.empty() && results.front().ok()) ReportWork();
-  if (!refused.ok() && results.size() == writes.size() &&
-      (results.empty() || results.back().ok())) {
+  if (!refused.ok() && (results.empty() || results.back().ok())) {
     results.emplace_back(std::move(refused));
   }
   return results;

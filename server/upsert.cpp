@@ -20,11 +20,18 @@ namespace {
 
 constexpr std::string_view kMethod = "Points/BulkUpsert";
 
-// Bytes of requests that a stream may have here and not yet under way, but for one that is larger;
-// together they are one group of the store's.
+// What a stream may have here and not yet under way, but for one request that is larger.
 constexpr uint64_t kReadAheadBytes = kGroupBytes;
 constexpr size_t kReadAheadRequests = 64;
+// What of that is applied together.
 constexpr uint64_t kTogetherBytes = kReadAheadBytes / 4;
+
+// Whether so many rows may be added; a refusal is counted.
+absl::Status AdmitRows(ServiceContext& context, const Collection& collection, uint64_t rows) {
+  absl::Status status = context.memory_quota.Admit(context.catalog(), rows, collection.dimension());
+  if (!status.ok()) context.metrics.CountRefusal(Refusal::kMemory);
+  return status;
+}
 
 // A request that has been parsed; what it refers to stays where it is.
 class ParsedUpsert {
@@ -178,20 +185,15 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     if (!collection.ok()) return Numbered(collection.status());
     std::vector<std::span<const PointView>> requests;
     absl::Status refused;
+    size_t rows = 0;
     for (const auto& request : run) {
       refused = request->Read(**collection);
+      if (refused.ok()) refused = AdmitRows(context_, **collection, request->points().size());
       if (!refused.ok()) break;
       requests.push_back(request->points());
+      rows += request->points().size();
     }
-    size_t rows = 0;
-    for (const auto& points : requests) rows += points.size();
     trace_.write() = {.collection = (*collection)->name(), .rows = rows};
-    if (absl::Status status =
-            context_.memory_quota.Admit(context_.catalog(), rows, (*collection)->dimension());
-        !status.ok()) {
-      context_.metrics.CountRefusal(Refusal::kMemory);
-      return Numbered(status);
-    }
     for (const auto& result : (*collection)->UpsertInOrder(requests)) {
       if (!result.ok()) return Numbered(result.status());
       v1::BulkUpsertResponse response;
@@ -289,10 +291,7 @@ absl::Status ApplyUpsert(ServiceContext& context, const v1::UpsertRequest& reque
   const auto points = ReadPoints(request, **collection, floats);
   if (!points.ok()) return points.status();
   trace.write() = {.collection = (*collection)->name(), .rows = points->size()};
-  absl::Status status =
-      context.memory_quota.Admit(context.catalog(), points->size(), (*collection)->dimension());
-  if (!status.ok()) {
-    context.metrics.CountRefusal(Refusal::kMemory);
+  if (absl::Status status = AdmitRows(context, **collection, points->size()); !status.ok()) {
     return status;
   }
   const auto result = (*collection)->Upsert(*points);

@@ -325,6 +325,22 @@ TEST(MemoryQuotaTest, RefusesAnUpsertWholeAndSearchesGoOn) {
   EXPECT_THAT(server.Upsert(Block("more", 0, rows(100)), &upserted), IsOk());
 }
 
+// Requests that are applied together are admitted one by one.
+TEST(MemoryQuotaTest, AStreamKeepsWhatFitsAndEndsAtTheFirstThatDoesNot) {
+  RunningServer server({"--max-memory-bytes", "100000"});
+  server.Create("docs", 100);
+  Stream stream(server);
+  // Some 600 bytes a row: the second hundred does not fit.
+  for (uint64_t first : {0, 100, 200}) {
+    (void)stream.stream->Write(
+        Block("docs", first, std::vector<std::vector<float>>(100, std::vector<float>(100, 1))));
+  }
+  EXPECT_THAT(stream.End(),
+              IsRefusal(StatusCode::RESOURCE_EXHAUSTED, AllOf(HasSubstr("request 2 of the stream"),
+                                                              HasSubstr("max_memory_bytes"))));
+  EXPECT_EQ(stream.acknowledgement.acknowledged(), 1);
+}
+
 TEST(DeadlineTest, EndsTheSearchOnBothSides) {
   RunningServer server;
   LongSearch slow(server, LongSearch::kLonger);
