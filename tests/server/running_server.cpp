@@ -119,27 +119,34 @@ grpc::Status RunningServer::Info(v1::GetInfoResponse* response) {
   return Call(*server, &v1::Server::Stub::GetInfo, v1::GetInfoRequest(), response);
 }
 
-// The messages are written and read as bytes here: the request is empty, the answer is field 1 as a
-// varint.
-int RunningServer::Health() {
+grpc::Status RunningServer::CallRaw(const std::string& method, std::string_view message,
+                                    std::string* answer) {
   PatientContext context;
   context.set_wait_for_ready(true);
   grpc::CompletionQueue queue;
+  const grpc::Slice slice(message.data(), message.size());
   const auto call = grpc::GenericStub(channel).PrepareUnaryCall(
-      &context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(nullptr, 0), &queue);
+      &context, method, grpc::ByteBuffer(&slice, 1), &queue);
   call->StartCall();
-  grpc::ByteBuffer answer;
+  grpc::ByteBuffer bytes;
   grpc::Status status;
-  call->Finish(&answer, &status, nullptr);
+  call->Finish(&bytes, &status, nullptr);
   void* tag;
   bool ok;
   queue.Next(&tag, &ok);
-  EXPECT_THAT(status, IsOk());
-  grpc::Slice bytes;
-  if (!answer.DumpToSingleSlice(&bytes).ok() || bytes.size() != 2 || bytes.begin()[0] != 8) {
-    return -1;
+  grpc::Slice whole;
+  if (answer != nullptr && bytes.DumpToSingleSlice(&whole).ok()) {
+    answer->assign(reinterpret_cast<const char*>(whole.begin()), whole.size());
   }
-  return bytes.begin()[1];
+  return status;
+}
+
+// The messages are written and read as bytes here: the request is empty, the answer is field 1 as a
+// varint.
+int RunningServer::Health() {
+  std::string answer;
+  EXPECT_THAT(CallRaw("/grpc.health.v1.Health/Check", "", &answer), IsOk());
+  return answer.size() == 2 && answer[0] == 8 ? answer[1] : -1;
 }
 
 std::string RunningServer::Contents() {

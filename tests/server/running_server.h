@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tests/support/server_process.h"
@@ -65,6 +66,11 @@ struct RunningServer {
   grpc::Status Describe(const std::string& name, v1::GetCollectionResponse* response = nullptr);
   grpc::Status Drop(const std::string& name);
   grpc::Status Info(v1::GetInfoResponse* response);
+
+  // Calls a method by its path with any bytes as the message; leaves those of the answer. Waits
+  // until the server listens.
+  grpc::Status CallRaw(const std::string& method, std::string_view message,
+                       std::string* answer = nullptr);
 
   // What grpc.health.v1.Health/Check says of the whole server: 1 is SERVING, 2 is NOT_SERVING.
   // Waits until the server listens.
