@@ -92,6 +92,9 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   void OnCancel() override { stop_.request_stop(); }
   void OnDone() override { delete this; }
+  // Neither of the two waits for anything: gRPC need not wake a thread for them, which would cost a
+  // quarter of what a small call costs.
+  bool InternalInlineable() override { return true; }
 
   ServiceContext& context_;
   grpc::CallbackServerContext& call_;

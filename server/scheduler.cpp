@@ -30,6 +30,12 @@ constexpr double kOtherSeconds = 2e-10;
 // What may keep one of gRPC's threads; there is another.
 constexpr double kBriefSeconds = 0.002;
 
+// Of what a slice took, how long the next one may gather.
+constexpr double kGatherShare = 0.5;
+
+// Answers of a slice that one thread gives; it takes about 50 us for one.
+constexpr size_t kAnswersAtOnce = 32;
+
 // How much of a new measurement goes into the estimate.
 constexpr double kNewShare = 0.3;
 
@@ -92,6 +98,7 @@ void Scheduler::Submit(Search search) {
     line.queries += queries;
     queries_ += queries;
     begins = !std::exchange(line.scanning, true);
+    if (!begins && line.gather_searches > 0 && line.gathered()) gathered_.notify_all();
     here = begins && brief && lines_.size() == 1;
   }
   metrics_.AddWaiting(static_cast<int64_t>(queries));
@@ -114,14 +121,33 @@ absl::Status Scheduler::Overload(uint64_t queries) const {
                   retry);
 }
 
+bool Scheduler::HasFreeThreads() const {
+  const std::lock_guard lock(mutex_);
+  return lines_.size() <= kScanThreads / 2;
+}
+
 void Scheduler::RunSlice(const Collection* collection) {
   double seconds = 0;
   Searches searches = Take(collection, seconds);
+  if (searches.empty()) return;
   Prepare(searches);
   Divide(searches, seconds);
   const std::optional<double> taken = Scan(searches);
-  // The next slice begins while the answers of this one are made.
-  for (const auto& each : Return(collection, std::move(searches), taken)) {
+  // The next slice is ordered before the answers of this one are given: where there are processors
+  // to spare it begins meanwhile.
+  Answer(Return(collection, std::move(searches), taken));
+}
+
+void Scheduler::Answer(Searches over) {
+  while (over.size() > kAnswersAtOnce && HasFreeThreads()) {
+    auto last = std::make_shared<Searches>();
+    for (size_t i = 0; i < kAnswersAtOnce; ++i) {
+      last->push_back(std::move(over.back()));
+      over.pop_back();
+    }
+    threads_.Run([this, last] { Answer(std::move(*last)); });
+  }
+  for (const auto& each : over) {
     if (each->status.ok()) {
       each->search.done(std::move(*each->prepared).Take());
     } else {
@@ -131,9 +157,18 @@ void Scheduler::RunSlice(const Collection* collection) {
 }
 
 Scheduler::Searches Scheduler::Take(const Collection* collection, double& seconds) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  // Looked up each time: others may have moved it.
+  if (const Line& line = lines_.at(collection); line.gather_searches > 0) {
+    gathered_.wait_until(lock, line.gather_until, [&] { return lines_.at(collection).gathered(); });
+  }
   Line& line = lines_.at(collection);
+  line.gather_searches = 0;
   Searches taken;
+  if (line.waiting.empty()) {
+    lines_.erase(collection);
+    return taken;
+  }
   for (size_t queries = 0; !line.waiting.empty() && queries < kMostQueries;) {
     queries += std::min(line.waiting.front()->left(), kMostShare);
     taken.push_back(std::move(line.waiting.front()));
@@ -246,14 +281,26 @@ Scheduler::Searches Scheduler::Return(const Collection* collection, Searches sea
     for (auto& each : rest) line.waiting.push_back(std::move(each));
     line.queries -= done;
     queries_ -= done;
-    if (line.waiting.empty())
+    if (seconds && over.size() > 1 && lines_.size() == 1) LetGather(line, over, *seconds);
+    if (line.waiting.empty() && line.gather_searches == 0) {
       lines_.erase(collection);
-    else
+    } else {
       threads_.Run([this, collection] { RunSlice(collection); });
+    }
   }
   metrics_.AddWaiting(-static_cast<int64_t>(done));
   std::ranges::reverse(over);
   return over;
+}
+
+void Scheduler::LetGather(Line& line, const Searches& over, double seconds) const {
+  size_t queries = 0;
+  for (const auto& each : over) queries += each->taken;
+  const std::chrono::duration<double> limit(
+      std::min(kSliceSeconds, seconds * static_cast<double>(queries)) * kGatherShare);
+  line.gather_searches = over.size() + line.waiting.size();
+  line.gather_queries = static_cast<uint64_t>(std::max(1.0, kSliceSeconds / seconds));
+  line.gather_until = Clock::now() + std::chrono::duration_cast<Clock::duration>(limit);
 }
 
 }  // namespace vexact::server

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -24,9 +25,14 @@ namespace vexact::server {
 // Searches of one collection form a line. Whatever waits there when a scan ends is scanned next, as
 // one batch, where it may be (PreparedSearch::CanShareScan); a search that finds nobody before it
 // starts at once, on the thread that brings it where it is short and nothing else is scanned:
-// waking another takes as long as a small search. There is no timer, so that nothing is added for
-// who is alone, and a batch is as large as what came in while the one before it ran. Each search
-// gets what it would get alone.
+// waking another takes as long as a small search. A batch is as large as what came in while the one
+// before it ran. Each search gets what it would get alone.
+//
+// Callers that were answered together come again together, on the processors that would scan by
+// then: who comes first would be scanned alone, for nearly what all of them take, while the others
+// are read. So after several searches the next slice gathers: it begins when as many wait as
+// before, and at the latest after a share of the time that the last one took. Who is alone never
+// waits.
 //
 // A scan is a slice of about 20 ms: it takes the queries of those that wait in their order, and a
 // search that has more than its share goes to the end of the line with the rest. So a search of one
@@ -87,8 +93,14 @@ class Scheduler {
     std::deque<std::unique_ptr<Waiting>> waiting;
     uint64_t queries = 0;  // that are not scanned yet
     bool scanning = false;
+    // The next slice gathers so many searches, or queries, until then; 0: it begins at once.
+    size_t gather_searches = 0;
+    uint64_t gather_queries = 0;
+    Clock::time_point gather_until{};
     // What a query of the last slices took, by engine; 0: not known.
     std::array<double, std::size(kEngineKinds)> seconds{};
+
+    bool gathered() const { return waiting.size() >= gather_searches || queries >= gather_queries; }
   };
 
   // REQUIRES: mutex_ is held.
@@ -98,7 +110,7 @@ class Scheduler {
   // One slice of a collection's line.
   void RunSlice(const Collection* collection);
   // The searches at the front of the line, as many as could go into one slice, and what a query of
-  // the first one is expected to take.
+  // the first one is expected to take. None when nobody came.
   Searches Take(const Collection* collection, double& seconds);
   // Prepares what is not, and gives those whose caller has gone their status.
   void Prepare(const Searches& searches);
@@ -107,12 +119,20 @@ class Scheduler {
   // Scans the queries that were chosen, and returns what one took; nothing when there are none.
   std::optional<double> Scan(const Searches& searches);
   // Gives back to the line what is not over, and orders its next slice, if there is to be one.
-  // Returns what is over.
+  // Returns what is over. `seconds` is what a query took.
   Searches Return(const Collection* collection, Searches searches, std::optional<double> seconds);
+  // Whom the next slice waits for, after one that left `over` behind.
+  // REQUIRES: mutex_ is held.
+  void LetGather(Line& line, const Searches& over, double seconds) const;
+  // Several threads give many answers, so that their callers do not come back one by one.
+  void Answer(Searches over);
+  // That no other line's slice would keep.
+  bool HasFreeThreads() const;
 
   Metrics& metrics_;
   const uint64_t max_waiting_;
   mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable gathered_;
   absl::flat_hash_map<const Collection*, Line> lines_;
   uint64_t queries_ = 0;      // of all lines
   double drain_seconds_ = 0;  // a query, of the last slice of any line
