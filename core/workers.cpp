@@ -10,9 +10,10 @@
 namespace vexact {
 namespace {
 
-// How long a thread looks for work before it sleeps: a few times what waking it takes. It yields
-// while it looks, so that it only uses time that nobody else wants.
-constexpr std::chrono::microseconds kLookFor(300);
+// How long a thread looks for work before it sleeps: longer than a caller on the same machine takes
+// to come back with the next search (0.3 ms), because waking threads and processors takes as long.
+// It yields while it looks, so that it only uses time that nobody else wants.
+constexpr std::chrono::microseconds kLookFor(1'000);
 
 void Pause() {
 #if defined(__x86_64__)
