@@ -168,6 +168,45 @@ TEST_F(SchedulerTest, AnAnswerIsOfOneMomentWhileRowsAreWritten) {
   }
 }
 
+// Each comes back as soon as it is answered. Were the first of them scanned alone while the others
+// come, scans would be of one and of seven in turn: a search would share its scan with 6.25, itself
+// among them, on average.
+TEST_F(SchedulerTest, CallersThatAreAnsweredTogetherAreScannedTogetherAgain) {
+  constexpr size_t kCallers = 8;
+  constexpr int kSearches = 50;
+  const auto collection = Make(RandomPoints(4, 0, 20'000, kDimension));
+  const Vector query = random_.Gaussian(kDimension);
+  struct CallerOfMany {
+    int left = kSearches;
+    SlowSearch trace;
+    uint64_t together = 0;  // in the scans of all its searches
+    std::promise<void> done;
+  };
+  std::vector<CallerOfMany> callers(kCallers);
+  {
+    Scheduler scheduler(metrics_, kManyWaiting);
+    std::function<void(CallerOfMany&)> search = [&](CallerOfMany& caller) {
+      if (caller.left-- == 0) return caller.done.set_value();
+      caller.trace = {};
+      scheduler.Submit({.collection = collection,
+                        .queries = {{.target = std::span(query)}},
+                        .options = {.k = 1, .engine = EngineKind::kReference},
+                        .interrupt = {},
+                        .trace = &caller.trace,
+                        .done = [&](absl::StatusOr<SearchResult> found) {
+                          EXPECT_THAT(found.status(), IsOk());
+                          caller.together += caller.trace.scanned_queries;
+                          search(caller);
+                        }});
+    };
+    for (CallerOfMany& caller : callers) search(caller);
+    for (CallerOfMany& caller : callers) caller.done.get_future().wait();
+  }
+  uint64_t together = 0;
+  for (const CallerOfMany& caller : callers) together += caller.together;
+  EXPECT_GT(static_cast<double>(together) / (kCallers * kSearches), 7);
+}
+
 TEST_F(SchedulerTest, ASmallSearchIsNotStuckBehindAHugeOne) {
   Scheduler scheduler(metrics_, kManyWaiting);
   OneSearch huge, small, elsewhere;
