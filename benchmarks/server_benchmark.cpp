@@ -1,12 +1,9 @@
 // vexact-bench-server: what the server adds to the engine, and what overload does to it. Runs
 // vexactd and the load generator `vexact bench` on this machine, beside the engine in this process;
 // prints times and lines "RATIO <name> <value>".
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -16,6 +13,7 @@
 
 #include "benchmarks/data.h"
 #include "benchmarks/measure.h"
+#include "benchmarks/process.h"
 #include "core/collection.h"
 #include "tests/support/server_process.h"
 #include "vexact/client.h"
@@ -30,16 +28,6 @@ constexpr size_t kBatch = 64;
 constexpr uint32_t kK = 10;
 // Queries of a request that overloads: so many that refusing one costs little against answering it.
 constexpr int kOverloadBatch = 16;
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) throw std::runtime_error(value.status().ToString());
-  return *std::move(value);
-}
-
-void Must(const absl::Status& status) {
-  if (!status.ok()) throw std::runtime_error(status.ToString());
-}
 
 class ServerBenchmark {
  public:
@@ -171,13 +159,7 @@ class ServerBenchmark {
   }
 
   // Resident, in kB.
-  uint64_t Memory() const {
-    std::ifstream lines("/proc/" + std::to_string(server_->pid()) + "/status");
-    for (std::string line; std::getline(lines, line);) {
-      if (line.starts_with("VmRSS:")) return std::stoull(line.substr(6));
-    }
-    throw std::runtime_error("no VmRSS in /proc/PID/status");
-  }
+  uint64_t Memory() const { return ProcessNumber(server_->pid(), "status", "VmRSS"); }
 
   const DataSet data_;
   const std::string queries_file_;
@@ -221,11 +203,4 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace vexact::bench
 
-int main(int argc, char** argv) {
-  try {
-    return vexact::bench::Run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "error: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return vexact::bench::RunMain(vexact::bench::Run, argc, argv); }

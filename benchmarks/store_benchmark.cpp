@@ -12,7 +12,6 @@
 #include <fstream>
 #include <memory>
 #include <random>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -20,6 +19,7 @@
 
 #include "benchmarks/data.h"
 #include "benchmarks/measure.h"
+#include "benchmarks/process.h"
 #include "tests/support/server_process.h"
 #include "vexact/client.h"
 
@@ -30,35 +30,6 @@ using client::PointBlock;
 
 constexpr size_t kBlockRows = 1'000;
 constexpr uint32_t kDimension = 384;
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) throw std::runtime_error(value.status().ToString());
-  return *std::move(value);
-}
-
-// `name` of /proc/PID/FILE, in the file's own unit.
-uint64_t ProcessNumber(pid_t pid, const char* file, const std::string& name) {
-  std::ifstream lines("/proc/" + std::to_string(pid) + "/" + file);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(name + ":")) return std::stoull(line.substr(name.size() + 1));
-  }
-  throw std::runtime_error(std::string("no ") + name + " in /proc/PID/" + file);
-}
-
-// What a process has spent of all processors together.
-double ProcessorSeconds(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string line;
-  std::getline(file, line);
-  // The name, which may hold anything, ends with the last bracket; 11 fields follow before utime.
-  std::istringstream fields(line.substr(line.rfind(')') + 1));
-  std::string skipped;
-  for (int i = 0; i < 11; ++i) fields >> skipped;
-  double user = 0, system = 0;
-  fields >> user >> system;
-  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
-}
 
 // Rows one after another.
 std::vector<float> Rows(const std::string& data_dir) {
@@ -289,11 +260,4 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace vexact::bench
 
-int main(int argc, char** argv) {
-  try {
-    return vexact::bench::Run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "error: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return vexact::bench::RunMain(vexact::bench::Run, argc, argv); }

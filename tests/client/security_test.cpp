@@ -7,9 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/client/command_line.h"
+#include "tests/support/certificates.h"
 #include "tests/support/files.h"
 #include "tests/support/server_process.h"
 #include "vexact/client.h"
@@ -24,28 +26,16 @@ using vexact::testing::ServerProcess;
 using vexact::testing::TempDir;
 using vexact::testing::Vexact;
 
-// An authority ca.pem, a server certificate for 127.0.0.1 and one for another name, and a client's.
-constexpr char kMakeCertificates[] = R"(
-set -e
-cd "$1"
-ec="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-for ca in ca other_ca; do openssl req -x509 $ec -days 30 -subj "/CN=$ca" -keyout $ca.key -out $ca.pem; done
-certificate() {
-  openssl req $ec -subj "/CN=$1" -keyout "$1.key" -out "$1.csr"
-  openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out "$1.pem" \
-    -extfile <(echo "subjectAltName=$2")
-}
-certificate server IP:127.0.0.1
-certificate elsewhere DNS:elsewhere.example
-certificate person DNS:person
-)";
-
 class SecurityTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const Finished made =
-        vexact::testing::Run({"/bin/bash", "-c", kMakeCertificates, "bash", folder_.path()}, {});
-    ASSERT_EQ(made.status, 0) << made.err;
+    vexact::testing::MakeAuthority(folder_.path(), "ca");
+    vexact::testing::MakeAuthority(folder_.path(), "other_ca");
+    for (const auto& [name, alt_names] :
+         {std::pair("server", "IP:127.0.0.1"), std::pair("elsewhere", "DNS:elsewhere.example"),
+          std::pair("person", "DNS:person")}) {
+      vexact::testing::MakeCertificate(folder_.path(), {.name = name, .alt_names = alt_names});
+    }
   }
   std::string Path(const std::string& name) const { return folder_.path() / name; }
   std::string Text(const std::string& name) const {

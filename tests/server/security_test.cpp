@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/server/running_server.h"
+#include "tests/support/certificates.h"
 #include "tests/support/files.h"
 
 namespace vexact::testing {
@@ -28,26 +29,6 @@ constexpr char kOne[] =
     "one admin * sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed\n";
 constexpr char kTwo[] =
     "two read * sha256:3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3\n";
-
-// Makes an authority ca.pem, and for each name a key NAME.key and a certificate NAME.pem of that
-// authority for localhost and 127.0.0.1; other.pem is of another authority.
-constexpr char kMakeCertificates[] = R"(
-authority() {
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=$1 authority" \
-    -keyout "$1.key" -out "$1.pem"
-}
-certificate() {
-  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$2" -keyout "$2.key" -out "$2.csr"
-  openssl x509 -req -in "$2.csr" -CA "$1.pem" -CAkey "$1.key" -CAcreateserial -days "$3" -out "$2.pem" \
-    -extfile <(echo 'subjectAltName=DNS:localhost,IP:127.0.0.1')
-}
-set -e
-cd "$1"
-authority ca; authority other_ca
-certificate ca first 30; certificate ca second 30; certificate ca ending 1
-certificate other_ca other 30
-cp first.pem cert.pem; cp first.key key.pem
-)";
 
 std::string Read(const fs::path& path) {
   std::ifstream file(path);
@@ -91,9 +72,14 @@ Called Ask(const std::string& address, const std::shared_ptr<grpc::ChannelCreden
 class TlsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const Finished made =
-        vexact::testing::Run({"/bin/bash", "-c", kMakeCertificates, "bash", folder_.path()}, {});
-    ASSERT_EQ(made.status, 0) << made.err;
+    MakeAuthority(folder_.path(), "ca");
+    MakeAuthority(folder_.path(), "other_ca");
+    MakeCertificate(folder_.path(), {.name = "first"});
+    MakeCertificate(folder_.path(), {.name = "second"});
+    MakeCertificate(folder_.path(), {.name = "ending", .days = 1});
+    MakeCertificate(folder_.path(), {.name = "ended", .days = -1});
+    MakeCertificate(folder_.path(), {.name = "other", .authority = "other_ca"});
+    Install("first");
   }
   std::string Path(const std::string& name) const { return folder_.path() / name; }
   std::vector<std::string> Options(const std::vector<std::string>& more = {}) const {
@@ -158,6 +144,10 @@ TEST_F(TlsTest, ARenewedCertificateIsServedWithoutARestartAndABrokenOneNever) {
   ASSERT_TRUE(server.WaitForLog("info tls subject=\"CN=ending\"")) << server.log();
   ASSERT_TRUE(server.WaitForLog("warning tls_expires")) << server.log();
   EXPECT_THAT(Ask(server.address(), Client("ca")).subject, HasSubstr("ending"));
+
+  Install("ended");
+  ASSERT_TRUE(server.WaitForLog("the certificate of CN=ended expired ")) << server.log();
+  EXPECT_EQ(Ask(server.address(), Client("ca")).status.error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(TlsTest, RefusesToStartWithFilesThatDoNotFit) {
@@ -288,6 +278,9 @@ TEST_F(ReloadTest, WhatIsWrongChangesNothing) {
   Write(Path("keys"), "one admin *\n");
   Hangup("error reload_failed message=");
   EXPECT_THAT(server_->log(), HasSubstr("keys: line 1: there are 3 words"));
+  EXPECT_THAT(AskAs("one"), IsOk());
+  fs::remove(Path("keys"));
+  Hangup("cannot read " + Path("keys"));
   EXPECT_THAT(AskAs("one"), IsOk());
   Write(Path("keys"), kTwo);
   Write(Path("vexactd.toml"), "threads = 0\n");
