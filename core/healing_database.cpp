@@ -15,16 +15,20 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Calls `compacted` when there may be more garbage than before.
+// Calls `changed` when there may be more garbage than before.
 class Listener : public rocksdb::EventListener {
  public:
   using Synced = std::function<void(std::chrono::nanoseconds)>;
   // Also calls `synced`, which may be empty, when the log was synced.
-  Listener(std::function<void()> compacted, Synced synced)
-      : compacted_(std::move(compacted)), synced_(std::move(synced)) {}
+  Listener(std::function<void()> changed, Synced synced)
+      : changed_(std::move(changed)), synced_(std::move(synced)) {}
 
   void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo&) override {
-    compacted_();
+    changed_();
+  }
+  // Rows that came to stay may replace others.
+  void OnExternalFileIngested(rocksdb::DB*, const rocksdb::ExternalFileIngestionInfo&) override {
+    changed_();
   }
   bool ShouldBeNotifiedOnFileIO() override { return synced_ != nullptr; }
   void OnFileSyncFinish(const rocksdb::FileOperationInfo& info) override {
@@ -37,9 +41,14 @@ class Listener : public rocksdb::EventListener {
   }
 
  private:
-  const std::function<void()> compacted_;
+  const std::function<void()> changed_;
   const Synced synced_;
 };
+
+StoreOptions WithEnv(StoreOptions options) {
+  if (options.env == nullptr) options.env = rocksdb::Env::Default();
+  return options;
+}
 
 }  // namespace
 
@@ -52,13 +61,13 @@ rocksdb::WriteBatch DropBatch(CollectionNumber collection) {
 }
 
 HealingDatabase::HealingDatabase(StoreOptions options, DirectoryLock lock)
-    : options_(std::move(options)),
+    : options_(WithEnv(std::move(options))),
+      env_(options_.env),
       lock_(std::move(lock)),
       statistics_(rocksdb::CreateDBStatistics()),
       sweeper_([this](const auto& use) { return UseForSweeping(use); },
                options_.tuning.memtable_bytes / 2, options_.tuning.heal_every) {
-  if (options_.env == nullptr) options_.env = rocksdb::Env::Default();
-  database_options_ = DatabaseOptions(options_.env, options_.tuning.memtable_bytes);
+  database_options_ = DatabaseOptions(&env_, options_.tuning.memtable_bytes);
   statistics_->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
   database_options_.statistics = statistics_;
   database_options_.compaction_filter_factory = sweeper_.filter();
@@ -141,7 +150,28 @@ absl::Status HealingDatabase::ReadLeft() {
   }
   if (!entries->status().ok()) return ToStatus(entries->status(), directory());
   for (const CollectionNumber collection : dropped) sweeper_.Remove(collection);
-  return absl::OkStatus();
+  return ReadCutOff();
+}
+
+// Rows of writes that were cut off.
+absl::Status HealingDatabase::ReadCutOff() {
+  const std::unique_ptr<rocksdb::Iterator> marks(database_->db->NewIterator({}));
+  for (marks->Seek(kIncomingPrefix); marks->Valid() && marks->key().starts_with(kIncomingPrefix);
+       marks->Next()) {
+    rocksdb::Slice number = marks->key();
+    number.remove_prefix(kIncomingPrefix.size());
+    const auto collection = DecodeNumber(number);
+    const auto rows = collection ? CutOffRows(*database_, *collection) : std::nullopt;
+    if (!rows) continue;
+    rocksdb::WriteBatch undo;
+    for (uint64_t row = rows->begin; row < rows->end; ++row) {
+      (void)undo.Delete(Handle(Family::kIds), RowKey(*collection, row));
+      (void)undo.Delete(Handle(Family::kRows), RowKey(*collection, row));
+    }
+    (void)undo.Delete(marks->key());
+    undos_.push_back(std::move(undo));
+  }
+  return ToStatus(marks->status(), directory());
 }
 
 // --------------------------------------------------------------------------------------------- use

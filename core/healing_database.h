@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "core/ingestion_env.h"
 #include "core/store.h"
 #include "core/store_database.h"
 #include "core/store_directory.h"
@@ -40,8 +41,9 @@ class HealingDatabase {
   HealingDatabase(const HealingDatabase&) = delete;
   HealingDatabase& operator=(const HealingDatabase&) = delete;
 
-  // Brings the database up to the schema, and drops the unnamed collections that the last run has
-  // left. RESOURCE_EXHAUSTED when the disk is full and there is nothing that could be read.
+  // Brings the database up to the schema, drops the unnamed collections that the last run has left,
+  // and removes the rows of writes that its end has cut off. RESOURCE_EXHAUSTED when the disk is
+  // full and there is nothing that could be read.
   absl::Status Open();
 
   // Undoes what has failed, if that is possible by now. REQUIRES: Open succeeded, and nobody uses
@@ -78,6 +80,7 @@ class HealingDatabase {
   absl::Status OpenToWrite();
   absl::Status OpenToRead(const absl::Status& full);
   absl::Status ReadLeft();
+  absl::Status ReadCutOff();
 
   // REQUIRES: `mutex_` is not held.
   absl::Status Heal(bool at_once = false);
@@ -86,6 +89,7 @@ class HealingDatabase {
   absl::Status WriteUndos();
 
   StoreOptions options_;
+  IngestionEnv env_;
   const DirectoryLock lock_;
   rocksdb::Options database_options_;
   std::shared_ptr<rocksdb::Statistics> statistics_;
@@ -106,7 +110,7 @@ class HealingDatabase {
   absl::Status failure_;
   std::chrono::steady_clock::time_point healed_at_ = std::chrono::steady_clock::time_point::min();
   // What follows is also read by who holds mutex_ alone.
-  // Of writes that failed, and of the unnamed collections that the last run has left.
+  // Of writes that failed, and of what the last run has left.
   std::vector<rocksdb::WriteBatch> undos_;
   // Background work has met damage. It would meet it again and again, and stop all writing each
   // time: so it rests until the store is repaired.

@@ -3,6 +3,7 @@
 #include <rocksdb/db.h>
 #include <rocksdb/write_batch.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <mutex>
@@ -10,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/bulk_tables.h"
 #include "core/healing_database.h"
 #include "core/store_database.h"
 #include "core/store_directory.h"
@@ -53,7 +55,9 @@ void StoreBatch::PutState(CollectionNumber collection, const StoredState& state)
 }
 
 struct Store::Impl {
-  Impl(StoreOptions options, DirectoryLock lock) : database(std::move(options), std::move(lock)) {}
+  Impl(StoreOptions options, DirectoryLock lock)
+      : database(std::move(options), std::move(lock)),
+        tables(*database.options().env, database.directory()) {}
 
   absl::Status Open();
 
@@ -63,6 +67,11 @@ struct Store::Impl {
   absl::StatusOr<CollectionNumber> Create(const CollectionEntry& entry);
   absl::Status Drop(CollectionNumber collection, const CollectionEntry& entry);
 
+  rocksdb::Status AddRows(Database& open, CollectionNumber collection,
+                          std::span<const NewRow> rows);
+  bool sync() const { return database.options().durability == Durability::kFsync; }
+  void Count(uint64_t bytes);
+
   using VisitEntry = std::function<absl::Status(RowName, rocksdb::Slice value, uint32_t dimension,
                                                 const std::string& collection)>;
   absl::Status Visit(Family family, CollectionNumber collection, uint64_t begin, uint64_t end,
@@ -71,6 +80,7 @@ struct Store::Impl {
   const std::string& directory() const { return database.directory(); }
 
   HealingDatabase database;
+  BulkTables tables;
   std::atomic<uint64_t> commits = 0, batch_bytes = 0;
 
   std::mutex create_mutex;
@@ -79,6 +89,7 @@ struct Store::Impl {
 
 absl::Status Store::Impl::Open() {
   if (absl::Status status = database.Open(); !status.ok()) return status;
+  tables.Clear();
   return database.Read([&](Database& open) {
     const auto next = ReadNextCollection(open, directory());
     if (next.ok()) next_collection = *next;
@@ -169,7 +180,9 @@ absl::Status Store::Impl::Visit(Family family, CollectionNumber collection, uint
   return database.Read([&](Database& open) {
     rocksdb::ReadOptions read;
     read.fill_cache = false;
-    const std::string upper_key = RowKey(collection, end);
+    // There on a full disk only, which keeps them from being removed.
+    const auto cut_off = CutOffRows(open, collection);
+    const std::string upper_key = RowKey(collection, cut_off ? std::min(end, cut_off->begin) : end);
     const rocksdb::Slice upper = upper_key;
     read.iterate_upper_bound = &upper;
     const std::unique_ptr<rocksdb::Iterator> at(open.db->NewIterator(read, open.handle(family)));
@@ -261,17 +274,59 @@ absl::Status Store::Drop(CollectionNumber collection) {
   return impl_->Drop(collection, *entry);
 }
 
+// What is written first says which rows to remove if the last write is not reached: the next start
+// does that. It has to be on the disk before the rows.
+rocksdb::Status Store::Impl::AddRows(Database& open, CollectionNumber collection,
+                                     std::span<const NewRow> rows) {
+  rocksdb::WriteOptions write;
+  write.sync = true;
+  const RowSpan numbers{rows.front().row, rows.back().row + 1};
+  const rocksdb::Status marked = open.db->Put(write, IncomingKey(collection), Encode(numbers));
+  if (!marked.ok()) return marked;
+  const rocksdb::Status added = tables.Add(open, collection, rows);
+  if (!added.IsInvalidArgument()) return added;
+  // Rows of these numbers were cut off once: their deletions stand in the way of tables.
+  StoreBatch batch;
+  for (const auto& [row, id, vector] : rows) batch.PutRow(collection, row, id, vector);
+  return open.db->Write(write, batch.batch_.get());
+}
+
+void Store::Impl::Count(uint64_t bytes) {
+  // Counters for people: no other memory depends on them.
+  commits.fetch_add(1, std::memory_order_relaxed);
+  batch_bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
+
 absl::Status Store::Commit(StoreBatch batch, const std::function<StoreBatch()>& undo) {
-  const bool sync = impl_->database.options().durability == Durability::kFsync;
-  absl::Status status =
-      impl_->database.Write(*batch.batch_, sync, [&] { return std::move(*undo().batch_); });
-  if (status.ok()) {
-    // Counters for people: no other memory depends on them.
-    impl_->commits.fetch_add(1, std::memory_order_relaxed);
-    impl_->batch_bytes.fetch_add(batch.bytes(), std::memory_order_relaxed);
-  }
+  absl::Status status = impl_->database.Write(*batch.batch_, impl_->sync(),
+                                              [&] { return std::move(*undo().batch_); });
+  if (status.ok()) impl_->Count(batch.bytes());
   return status;
 }
+
+absl::Status Store::CommitRows(CollectionNumber collection, std::span<const NewRow> rows,
+                               StoreBatch rest, const std::function<StoreBatch()>& undo) {
+  (void)rest.batch_->Delete(IncomingKey(collection));
+  rocksdb::WriteOptions write;
+  write.sync = impl_->sync();
+  absl::Status status = impl_->database.ToWrite([&](Database& open) {
+    rocksdb::Status written = impl_->AddRows(open, collection, rows);
+    if (written.ok()) written = open.db->Write(write, rest.batch_.get());
+    if (written.ok()) return absl::OkStatus();
+    return impl_->database.Fail(written, [&] {
+      rocksdb::WriteBatch batch = std::move(*undo().batch_);
+      (void)batch.Delete(IncomingKey(collection));
+      return batch;
+    });
+  });
+  if (!status.ok()) return status;
+  uint64_t bytes = rest.bytes();
+  for (const NewRow& row : rows) bytes += Encode(row.id).size() - 1 + row.vector.size_bytes();
+  impl_->Count(bytes);
+  return status;
+}
+
+uint64_t Store::bulk_bytes() const { return impl_->database.options().tuning.bulk_bytes; }
 
 absl::Status Store::Sync() {
   return impl_->database.ToWrite([&](Database& open) {
@@ -317,6 +372,8 @@ StoreStatistics Store::statistics() const {
   StoreStatistics result = impl_->database.statistics();
   result.commits = impl_->commits.load(std::memory_order_relaxed);
   result.batch_bytes = impl_->batch_bytes.load(std::memory_order_relaxed);
+  result.flush_bytes += impl_->tables.bytes();
+  result.disk_bytes += impl_->tables.bytes();
   return result;
 }
 

@@ -76,6 +76,13 @@ class StoreBatch {
   uint64_t bytes_ = 0;
 };
 
+// A row to be stored.
+struct NewRow {
+  uint64_t row = 0;
+  IdView id;
+  std::span<const float> vector;
+};
+
 // What a version of this program expects to find. A store of an older version is brought up to this
 // one, step by step; one of a newer version is refused.
 struct StoreSchema {
@@ -93,6 +100,8 @@ struct StoreTuning {
   // Rows pass through memory on their way from the log to their files: two pieces of this size, one
   // that fills while the other is written.
   uint64_t memtable_bytes = uint64_t{32} << 20;
+  // Rows of so many bytes are worth tables of their own (CommitRows), which take some syncs more.
+  uint64_t bulk_bytes = uint64_t{4} << 20;
   // After a failure the database is opened anew at most this often: that reads its log again.
   std::chrono::milliseconds heal_every = std::chrono::seconds(1);
 };
@@ -112,12 +121,12 @@ struct StoreOptions {
 struct StoreStatistics {
   uint64_t commits = 0, syncs = 0;
   uint64_t batch_bytes = 0;  // rows and ids as they were handed in
-  // Written to the log, to files of rows that pass from memory to the disk, and by compactions.
+  // Written to the log, to files of rows that come from memory, and by compactions.
   uint64_t log_bytes = 0, flush_bytes = 0, compaction_bytes = 0;
   uint64_t disk_bytes = 0;  // all of it
   uint64_t compactions_running = 0, compactions_pending_bytes = 0;
   uint64_t live_bytes = 0;  // on the disk now
-  uint64_t blob_bytes = 0;  // of these, files of vectors
+  uint64_t blob_bytes = 0;  // of these, files of nothing but vectors
 };
 
 // One database in one directory, of one process.
@@ -153,6 +162,13 @@ class Store {
   // change of the batch back, is applied before anything else is written; no later commit succeeds
   // before it.
   absl::Status Commit(StoreBatch batch, const std::function<StoreBatch()>& undo);
+
+  // The same for a batch and, together with it, rows to be added to a collection: in ascending
+  // order of numbers that no row had. They are written once, and not to the log; under kAsync, too,
+  // they are on the disk on return. For bulk_bytes() or more.
+  absl::Status CommitRows(CollectionNumber collection, std::span<const NewRow> rows,
+                          StoreBatch rest, const std::function<StoreBatch()>& undo);
+  uint64_t bulk_bytes() const;
 
   // Everything committed so far is on the disk on return, also under kAsync.
   absl::Status Sync();

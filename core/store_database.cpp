@@ -97,9 +97,10 @@ absl::Status CheckNoneThere(rocksdb::Env& env, const std::string& database) {
 rocksdb::ColumnFamilyOptions FamilyOptions(const rocksdb::Options& options, Family family) {
   rocksdb::ColumnFamilyOptions result(options);
   if (family != Family::kRows) return result;
-  // A vector is written to the log and to a blob file, and compaction moves its key only: the bytes
-  // of a bulk load reach the disk about twice. Each blob record has its key and a checksum: a row
-  // can be told and verified without any table (store_check.cpp).
+  // A vector of a small write is written to the log and to a blob file, and compaction moves its
+  // key only: its bytes reach the disk about twice. Each blob record has its key and a checksum: a
+  // row can be told and verified without any table (store_check.cpp). Those of bulk loads lie in
+  // tables until a compaction that removes rows around them moves them to blob files.
   result.enable_blob_files = true;
   result.min_blob_size = 0;
   result.blob_compaction_readahead_size = 2 * kMiB;
@@ -207,6 +208,17 @@ std::string DroppedKey(CollectionNumber collection) {
   return std::string(kDroppedPrefix) + CollectionKey(collection);
 }
 
+std::string IncomingKey(CollectionNumber collection) {
+  return std::string(kIncomingPrefix) + CollectionKey(collection);
+}
+
+std::string Encode(RowSpan rows) {
+  std::string value;
+  AppendBigEndian(value, rows.begin, 8);
+  AppendBigEndian(value, rows.end, 8);
+  return value;
+}
+
 std::string Encode(uint32_t number) { return CollectionKey(number); }
 
 std::string Encode(const CollectionEntry& entry) {
@@ -242,6 +254,14 @@ rocksdb::Slice AsSlice(std::span<const float> vector) {
 std::optional<uint32_t> DecodeNumber(rocksdb::Slice value) {
   if (value.size() != 4) return std::nullopt;
   return static_cast<uint32_t>(TakeBigEndian(value, 4));
+}
+
+std::optional<RowSpan> DecodeRowSpan(rocksdb::Slice value) {
+  if (value.size() != 16) return std::nullopt;
+  RowSpan rows;
+  rows.begin = TakeBigEndian(value, 8);
+  rows.end = TakeBigEndian(value, 8);
+  return rows;
 }
 
 std::optional<CollectionEntry> DecodeEntry(rocksdb::Slice value) {
@@ -390,6 +410,19 @@ absl::StatusOr<Database> OpenDatabase(const std::string& directory, const rocksd
     }
   }
   return database;
+}
+
+std::optional<RowSpan> CutOffRows(const Database& database, CollectionNumber collection) {
+  std::string mark, value;
+  rocksdb::DB& db = *database.db;
+  // In this order: the batch that makes rows count also takes the mark away.
+  if (!db.Get({}, rocksdb::Slice(IncomingKey(collection)), &mark).ok()) return std::nullopt;
+  const std::string key = StateKey(collection);
+  if (!db.Get({}, database.handle(Family::kCollections), key, &value).ok()) return std::nullopt;
+  const auto rows = DecodeRowSpan(mark);
+  const auto state = DecodeState(value);
+  // A mark that damage has left behind a later state is none.
+  return rows && state && state->next_row <= rows->begin ? rows : std::nullopt;
 }
 
 absl::Status ToStatus(const rocksdb::Status& status, const std::string& directory) {

@@ -4,6 +4,8 @@
 //   default      "schema"                               version (4 bytes)
 //                "next collection"                      number (4 bytes)
 //                "dropped", collection                  nothing: its rows are yet to be removed
+//                "incoming", collection                 begin (8), end (8): rows that are to be
+//                                                       removed if they were not committed
 //   collections  collection                             dimension (4), metric, normalization, named
 //                                                       (1 byte each), name
 //                collection, 's'                        metric (1), sequence (8), next row (8)
@@ -50,9 +52,11 @@ std::string CollectionKey(CollectionNumber collection);
 std::string StateKey(CollectionNumber collection);
 std::string RowKey(CollectionNumber collection, uint64_t row);
 std::string DroppedKey(CollectionNumber collection);
+std::string IncomingKey(CollectionNumber collection);
 inline constexpr std::string_view kSchemaKey = "schema";
 inline constexpr std::string_view kNextCollectionKey = "next collection";
 inline constexpr std::string_view kDroppedPrefix = "dropped";
+inline constexpr std::string_view kIncomingPrefix = "incoming";
 
 // What CollectionKey leads to. A collection without a name is one that nobody has published.
 struct CollectionEntry {
@@ -60,7 +64,15 @@ struct CollectionEntry {
   CollectionConfig config;
 };
 
+// Rows of a collection.
+struct RowSpan {
+  uint64_t begin = 0, end = 0;
+
+  bool Has(uint64_t row) const { return begin <= row && row < end; }
+};
+
 std::string Encode(uint32_t number);
+std::string Encode(RowSpan rows);
 std::string Encode(const CollectionEntry& entry);
 std::string Encode(const StoredState& state);
 std::string Encode(IdView id);
@@ -68,6 +80,7 @@ rocksdb::Slice AsSlice(std::span<const float> vector);
 
 // Nothing when the bytes are not what Encode makes.
 std::optional<uint32_t> DecodeNumber(rocksdb::Slice value);
+std::optional<RowSpan> DecodeRowSpan(rocksdb::Slice value);
 std::optional<CollectionEntry> DecodeEntry(rocksdb::Slice value);
 std::optional<StoredState> DecodeState(rocksdb::Slice value);
 std::optional<IdView> DecodeId(rocksdb::Slice value);
@@ -112,6 +125,10 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t memtable_bytes);
 // Opens the database of a data directory.
 absl::StatusOr<Database> OpenDatabase(const std::string& directory, const rocksdb::Options& options,
                                       DatabaseMode mode);
+
+// Rows that a write left behind when it was cut off before the batch that makes them count: nobody
+// was told of them (Store::CommitRows). None of a collection whose state cannot be read.
+std::optional<RowSpan> CutOffRows(const Database& database, CollectionNumber collection);
 
 // The error that a caller of the store sees; `directory` is the data directory.
 absl::Status ToStatus(const rocksdb::Status& status, const std::string& directory);

@@ -115,12 +115,15 @@ absl::Status ScanRows(const Database& database, CollectionNumber collection, uin
                       const std::function<void(const RowReader::Gap&)>& unreadable) {
   Readers readers{{database, Family::kIds, collection}, {database, Family::kRows, collection}};
   auto& [ids, vectors] = readers;
+  const RowSpan cut_off = CutOffRows(database, collection).value_or(RowSpan());
   bool damaged = false;
   while (ids.valid() || vectors.valid()) {
     const uint64_t row =
         std::min(ids.valid() ? ids.row() : kLastRow, vectors.valid() ? vectors.row() : kLastRow);
-    absl::Status visited = VisitRow(readers, row, visit, damaged);
-    if (!visited.ok()) return visited;
+    if (!cut_off.Has(row)) {
+      absl::Status visited = VisitRow(readers, row, visit, damaged);
+      if (!visited.ok()) return visited;
+    }
     if (ids.valid() && ids.row() == row) ids.Next();
     if (vectors.valid() && vectors.row() == row) vectors.Next();
   }

@@ -62,10 +62,10 @@ struct ScannedRow {
   rocksdb::Slice id = {}, vector = {};  // while the row is visited
 };
 
-// Visits each row of a collection that either family has, or may have, once; in ascending order but
-// for those that neither can list. Rows of which there is no trace but a gap in both families are
-// looked for below `next_row`, and not visited when they cannot be read in either: `unreadable` is
-// told their range, if it is not beyond all measure.
+// Visits each row of a collection that either family has, or may have, once, save CutOffRows; in
+// ascending order but for those that neither can list. Rows of which there is no trace but a gap in
+// both families are looked for below `next_row`, and not visited when they cannot be read in
+// either: `unreadable` is told their range, if it is not beyond all measure.
 absl::Status ScanRows(const Database& database, CollectionNumber collection, uint64_t next_row,
                       const std::function<absl::Status(const ScannedRow&)>& visit,
                       const std::function<void(const RowReader::Gap&)>& unreadable);

@@ -1,6 +1,7 @@
 #include "core/store_sweeper.h"
 
 #include <rocksdb/compaction_filter.h>
+#include <rocksdb/convenience.h>
 #include <rocksdb/metadata.h>
 
 #include <algorithm>
@@ -20,20 +21,52 @@ using Clock = std::chrono::steady_clock;
 constexpr double kGarbageShare = 1.0 / 3;
 
 struct Garbage {
-  uint64_t bytes = 0, total_bytes = 0;
+  uint64_t blob_bytes = 0, table_bytes = 0;
+  uint64_t total_bytes = 0;  // of vectors, those that are none among them
 };
 
-Garbage CountGarbage(const rocksdb::ColumnFamilyMetaData& rows) {
+uint64_t Property(const Database& database, const std::string& name) {
+  uint64_t value = 0;
+  (void)database.db->GetIntProperty(database.handle(Family::kRows), name, &value);
+  return value;
+}
+
+// What a table leads to lies in blob files, or in itself if rows came to the database as tables.
+bool HasVectors(const rocksdb::SstFileMetaData& table) {
+  constexpr uint64_t kNoBlobs = 0;
+  return table.oldest_blob_file_number == kNoBlobs && table.num_entries > table.num_deletions;
+}
+
+// Blob files know what compactions left of them for nothing. Tables of vectors do not know which of
+// these are deleted; every deletion that is still there is taken for one of an average vector.
+Garbage CountGarbage(const Database& database, const rocksdb::ColumnFamilyMetaData& rows) {
   Garbage garbage;
   for (const rocksdb::BlobMetaData& file : rows.blob_files) {
-    garbage.bytes += file.garbage_blob_bytes;
+    garbage.blob_bytes += file.garbage_blob_bytes;
     garbage.total_bytes += file.total_blob_bytes;
   }
+  uint64_t bytes = 0, vectors = 0;
+  uint64_t deletions = Property(database, rocksdb::DB::Properties::kNumDeletesActiveMemTable) +
+                       Property(database, rocksdb::DB::Properties::kNumDeletesImmMemTables);
+  for (const rocksdb::LevelMetaData& level : rows.levels) {
+    for (const rocksdb::SstFileMetaData& table : level.files) {
+      deletions += table.num_deletions;
+      if (!HasVectors(table)) continue;
+      bytes += table.size;
+      vectors += table.num_entries - table.num_deletions;
+    }
+  }
+  garbage.total_bytes += bytes;
+  if (vectors > 0) garbage.table_bytes = std::min(deletions, vectors) * (bytes / vectors);
   return garbage;
 }
 
 struct KeyRange {
   std::string first, last;
+
+  bool Has(const rocksdb::SstFileMetaData& table) const {
+    return first <= table.smallestkey && table.largestkey < last;
+  }
 };
 
 // The ranges of the tables of sorted levels, which lead to all rows but the newest.
@@ -46,6 +79,22 @@ std::vector<KeyRange> TableRanges(const rocksdb::ColumnFamilyMetaData& rows) {
     }
   }
   return ranges;
+}
+
+// Lets go of tables of vectors that have nothing but rows of the range, without reading them. What
+// leads to blob files is left to compaction, which counts their garbage.
+rocksdb::Status DeleteTables(Database& database, const KeyRange& range) {
+  rocksdb::ColumnFamilyMetaData rows;
+  database.db->GetColumnFamilyMetaData(database.handle(Family::kRows), &rows);
+  for (const rocksdb::LevelMetaData& level : rows.levels) {
+    if (level.level == 0) continue;  // these stay
+    for (const rocksdb::SstFileMetaData& table : level.files) {
+      if (range.Has(table) && !HasVectors(table)) return rocksdb::Status::OK();
+    }
+  }
+  const rocksdb::Slice first = range.first, last = range.last;
+  return rocksdb::DeleteFilesInRange(database.db.get(), database.handle(Family::kRows), &first,
+                                     &last, /*include_end=*/false);
 }
 
 // Leaves out the rows and ids of some collections.
@@ -171,6 +220,7 @@ void StoreSweeper::Run(const std::stop_token& stop) {
 bool StoreSweeper::RemoveRows(Database& database, CollectionNumber collection) {
   const std::string begin = CollectionKey(collection), end = CollectionKey(collection + 1);
   const rocksdb::Slice from = begin, to = end;
+  if (!DeleteTables(database, {begin, end}).ok()) return false;
   for (const Family family : {Family::kIds, Family::kRows}) {
     const rocksdb::Status compacted =
         database.db->CompactRange(CompactionOptions(resting_), database.handle(family), &from, &to);
@@ -182,21 +232,22 @@ bool StoreSweeper::RemoveRows(Database& database, CollectionNumber collection) {
   return database.db->Delete(write, DroppedKey(collection)).ok();
 }
 
-// Copies what lives out of all blob files, table by table, and so lets go of one after another.
+// Copies what lives out of all blob files, and of tables of vectors into such, table by table, and
+// so lets go of one after another.
 bool StoreSweeper::CollectGarbage(const std::stop_token& stop) {
   rocksdb::ColumnFamilyMetaData rows;
-  const auto read_metadata = [&](Database& database) {
+  Garbage counted;
+  const auto count = [&](Database& database) {
     database.db->GetColumnFamilyMetaData(database.handle(Family::kRows), &rows);
+    counted = CountGarbage(database, rows);
     return true;
   };
-  if (!use_(read_metadata)) return false;
-  const auto [garbage, total] = CountGarbage(rows);
+  if (!use_(count)) return false;
   // What the last collection had to leave, the next one would leave again: rows of new tables.
-  const uint64_t collectable = garbage - std::min(garbage, garbage_left_);
-  if (collectable < least_garbage_ ||
-      static_cast<double>(collectable) < kGarbageShare * static_cast<double>(total)) {
-    return true;
-  }
+  const uint64_t left = std::min(counted.blob_bytes, garbage_left_);
+  const uint64_t collectable = counted.blob_bytes - left + counted.table_bytes;
+  const auto enough = kGarbageShare * static_cast<double>(counted.total_bytes);
+  if (collectable < least_garbage_ || static_cast<double>(collectable) < enough) return true;
   rocksdb::CompactRangeOptions compaction = CompactionOptions(resting_);
   compaction.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
   compaction.blob_garbage_collection_age_cutoff = 1.0;
@@ -212,8 +263,8 @@ bool StoreSweeper::CollectGarbage(const std::stop_token& stop) {
     Pause(stop, Clock::now() - begin);
     if (stop.stop_requested()) return false;
   }
-  if (!use_(read_metadata)) return false;
-  garbage_left_ = CountGarbage(rows).bytes;
+  if (!use_(count)) return false;
+  garbage_left_ = counted.blob_bytes;
   return true;
 }
 

@@ -147,21 +147,25 @@ StoredState WriteGroup::Stored(const CollectionState& state, uint64_t next_row) 
   return {.metric = state.metric, .sequence = state.sequence, .next_row = next_row};
 }
 
-StoreBatch WriteGroup::MakeBatch() const {
-  // Beside a vector: two keys, an id and what frames them.
-  constexpr size_t kBesideVector = 64;
-  StoreBatch batch(changes_.size() * (sizeof(float) * table_.config.dimension + kBesideVector));
+std::vector<NewRow> WriteGroup::AddedRows() const {
+  std::vector<NewRow> rows;
+  rows.reserve(changes_.size());
   for (const Change& change : changes_) {
     const auto& [segment, row] = change.row;
     if (segment != nullptr) {
-      batch.PutRow(stored_.collection, segment->number(row), change.id, segment->vector(row));
-    }
-    if (change.previous.segment != nullptr) {
-      batch.DeleteRow(stored_.collection, change.previous.segment->number(change.previous.row));
+      rows.push_back({segment->number(row), change.id, segment->vector(row)});
     }
   }
+  return rows;
+}
+
+// A row that a later write of the group replaces or deletes is in AddedRows all the same.
+void WriteGroup::PutRest(StoreBatch& batch) const {
+  for (const Change& change : changes_) {
+    const auto& [segment, row] = change.previous;
+    if (segment != nullptr) batch.DeleteRow(stored_.collection, segment->number(row));
+  }
   batch.PutState(stored_.collection, Stored(state_, table_.next_row));
-  return batch;
 }
 
 // Owns what it needs, because it may be called long after the group has ended. The rows that were
@@ -204,11 +208,23 @@ absl::Status WriteGroup::Commit() {
     table_.Code(NewRows());
     return status;
   }
-  StoreBatch batch = MakeBatch();
+  Store& store = *stored_.store;
+  const std::vector<NewRow> rows = AddedRows();
+  const size_t vector_bytes = sizeof(float) * table_.config.dimension;
+  const bool bulk = rows.size() * vector_bytes >= store.bulk_bytes();
+  // Beside a vector: two keys, an id and what frames them.
+  constexpr size_t kBesideVector = 64;
+  StoreBatch batch(bulk ? 0 : rows.size() * (vector_bytes + kBesideVector));
+  if (!bulk) {
+    for (const auto& [row, id, vector] : rows) batch.PutRow(stored_.collection, row, id, vector);
+  }
+  PutRest(batch);
   const std::function<StoreBatch()> undo = MakeUndo();
   // noexcept: the workers look at what lies on this thread's stack.
-  table_.Code(NewRows(),
-              [&]() noexcept { status = stored_.store->Commit(std::move(batch), undo); });
+  table_.Code(NewRows(), [&]() noexcept {
+    status = bulk ? store.CommitRows(stored_.collection, rows, std::move(batch), undo)
+                  : store.Commit(std::move(batch), undo);
+  });
   return status;
 }
 

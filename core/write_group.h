@@ -62,7 +62,7 @@ struct StoredIn {
 //   Add      applies one write after another to a state of its own. A write finds what those before
 //            it did, as if each had been published: the rows behind the published ones, and for ids
 //            an overlay over the index. A write that is refused leaves nothing of itself.
-//   Commit   writes all of it to the store in one batch, while other threads code the new rows.
+//   Commit   writes all of it to the store as one change, while other threads code the new rows.
 //   Publish  changes the index, buries rows and publishes the state.
 //
 // Whoever reads goes by the published state and the index, so that nothing of a group is seen
@@ -110,7 +110,10 @@ class WriteGroup {
   // Lets Find see all changes so far.
   void CompleteOverlay();
 
-  StoreBatch MakeBatch() const;
+  // The rows that changes put in, by number.
+  std::vector<NewRow> AddedRows() const;
+  // All other changes.
+  void PutRest(StoreBatch& batch) const;
   std::function<StoreBatch()> MakeUndo() const;
   StoredState Stored(const CollectionState& state, uint64_t next_row) const;
   std::vector<RowTable::RowRange> NewRows() const;

@@ -24,6 +24,7 @@ class DurableTest : public ::testing::Test {
   DurableTest() {
     options_.directory = (folder_.path() / "data").string();
     options_.env = files_.env();
+    options_.tuning.bulk_bytes = 2'000;  // so that some writes go to tables, and some to the log
     tuning_.segment_rows = 64;
     tuning_.training_rows = 1'000'000;  // only when it is asked for
     OpenStore();

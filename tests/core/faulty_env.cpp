@@ -64,6 +64,8 @@ class FaultyFiles : public rocksdb::FileSystemWrapper {
                         IODebugContext* debug) override;
   IOStatus DeleteFile(const std::string& path, const IOOptions& options,
                       IODebugContext* debug) override;
+  IOStatus LinkFile(const std::string& from, const std::string& to, const IOOptions& options,
+                    IODebugContext* debug) override;
   IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
                       IODebugContext* debug) override;
 
@@ -243,6 +245,18 @@ IOStatus FaultyFiles::DeleteFile(const std::string& path, const IOOptions& optio
   changes_.push_back({fs::path(path).parent_path(), [path, before] {
                         if (!before.empty()) fs::copy_file(before, path);
                       }});
+  return status;
+}
+
+IOStatus FaultyFiles::LinkFile(const std::string& from, const std::string& to,
+                               const IOOptions& options, IODebugContext* debug) {
+  const Verdict verdict = Ask(Operation::kLink, to);
+  if (!verdict.status.ok()) return verdict.status;
+  IOStatus status = target()->LinkFile(from, to, options, debug);
+  if (!status.ok()) return status;
+  const std::lock_guard lock(mutex_);
+  files_[to] = files_[from];
+  changes_.push_back({fs::path(to).parent_path(), [to] { fs::remove(to); }});
   return status;
 }
 

@@ -23,7 +23,16 @@ class FaultyFiles;
 // Thread safety: every method may be called from any thread.
 class FaultyEnv {
  public:
-  enum class Operation { kCreate, kReopen, kAppend, kSync, kRename, kDelete, kSyncDirectory };
+  enum class Operation {
+    kCreate,
+    kReopen,
+    kAppend,
+    kSync,
+    kLink,
+    kRename,
+    kDelete,
+    kSyncDirectory
+  };
 
   struct Call {
     Operation operation;

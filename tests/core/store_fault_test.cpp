@@ -91,14 +91,18 @@ class History {
     after.state.sequence += 1;
     after.state.next_row = next_row_;
     after.state.metric = static_cast<Metric>(Below(3));
+    const bool as_tables = !added.empty() && Chance(0.3);
     return {[=](Store& store) {
               StoreBatch batch;
               for (const uint64_t row : deleted) batch.DeleteRow(number, row);
+              std::vector<NewRow> rows;
               for (const auto& [row, contents] : added) {
+                rows.push_back({row, View(contents.id), contents.vector});
+                if (as_tables) continue;
                 batch.PutRow(number, row, View(contents.id), contents.vector);
               }
               batch.PutState(number, after.state);
-              return store.Commit(std::move(batch), [&] {
+              const auto take_back = [&] {
                 StoreBatch undo;
                 for (const auto& [row, contents] : added) undo.DeleteRow(number, row);
                 for (const uint64_t row : deleted) {
@@ -107,7 +111,9 @@ class History {
                 }
                 undo.PutState(number, before.state);
                 return undo;
-              });
+              };
+              return as_tables ? store.CommitRows(number, rows, std::move(batch), take_back)
+                               : store.Commit(std::move(batch), take_back);
             },
             [=](World& world) { world[name] = after; }};
   }

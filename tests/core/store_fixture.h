@@ -4,11 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -62,6 +65,16 @@ inline absl::StatusOr<std::map<CollectionNumber, StoredContents>> ReadAll(const 
   return all;
 }
 
+// Whether `condition` comes true; timing decides only how long a failure takes.
+inline bool Eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
 // Undone, there are no rows of these numbers, and the state is `before`.
 inline absl::Status PutRows(Store& store, CollectionNumber collection, const StoredState& state,
                             const std::map<uint64_t, Row>& rows, const StoredState& before = {}) {
@@ -69,6 +82,21 @@ inline absl::Status PutRows(Store& store, CollectionNumber collection, const Sto
   for (const auto& [number, row] : rows) batch.PutRow(collection, number, View(row.id), row.vector);
   batch.PutState(collection, state);
   return store.Commit(std::move(batch), [&] {
+    StoreBatch undo;
+    for (const auto& [number, row] : rows) undo.DeleteRow(collection, number);
+    undo.PutState(collection, before);
+    return undo;
+  });
+}
+
+// The same, as tables of their own.
+inline absl::Status PutTables(Store& store, CollectionNumber collection, const StoredState& state,
+                              const std::map<uint64_t, Row>& rows, StoreBatch rest = StoreBatch(),
+                              const StoredState& before = {}) {
+  std::vector<NewRow> added;
+  for (const auto& [number, row] : rows) added.push_back({number, View(row.id), row.vector});
+  rest.PutState(collection, state);
+  return store.CommitRows(collection, added, std::move(rest), [&] {
     StoreBatch undo;
     for (const auto& [number, row] : rows) undo.DeleteRow(collection, number);
     undo.PutState(collection, before);

@@ -93,16 +93,6 @@ uint64_t DirectoryBytes(const fs::path& directory) {
   return bytes;
 }
 
-// Whether `condition` comes true; timing decides only how long a failure takes.
-bool Eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
-}
-
 TEST_F(StoreTest, GivesBackWhatWasCommittedBitForBit) {
   MustOpen();
   const CollectionConfig config{
