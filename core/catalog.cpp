@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 
@@ -261,7 +262,9 @@ absl::Status Catalog::NotFound(std::string_view name) const {
     names = absl::StrFormat("There %s: %s.", listed == 1 ? "is" : "are", names);
   }
   const std::string shown = absl::CHexEscape(std::string(name.substr(0, kMaxNameLength)));
-  return absl::NotFoundError(absl::StrFormat("no collection \"%s\". %s", shown, names));
+  absl::Status status = absl::NotFoundError(absl::StrFormat("no collection \"%s\".", shown));
+  status.SetPayload(kCollectionNamesPayload, absl::Cord(names));
+  return status;
 }
 
 }  // namespace vexact

@@ -18,6 +18,9 @@
 
 namespace vexact {
 
+// Of NOT_FOUND for a collection: a sentence with the names there are, for who may know them.
+inline constexpr char kCollectionNamesPayload[] = "vexact/collection_names";
+
 struct CatalogLoadOptions {
   // Told now and then how far a collection is; by one thread at a time.
   std::function<void(std::string_view collection, uint64_t rows, uint64_t total)> progress =
@@ -60,7 +63,8 @@ class Catalog {
   // ALREADY_EXISTS when there is one of its name by now; RESOURCE_EXHAUSTED, UNAVAILABLE.
   absl::Status Publish(const std::shared_ptr<Collection>& collection);
 
-  // NOT_FOUND, with the names there are; DATA_LOSS when it is damaged, saying what is.
+  // NOT_FOUND, with the names there are in kCollectionNamesPayload; DATA_LOSS when it is damaged,
+  // saying what is.
   absl::StatusOr<std::shared_ptr<Collection>> Get(std::string_view name) const;
 
   // By name; without those that are damaged.

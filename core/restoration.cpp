@@ -5,9 +5,10 @@
 
 namespace vexact {
 
-Restoration::Restoration(Catalog& catalog, std::string name)
+Restoration::Restoration(Catalog& catalog, std::string name, Admit admit)
     : catalog_(catalog),
       name_(std::move(name)),
+      admit_(std::move(admit)),
       decoder_([this](const snapshot::Header& header) { return Begin(header); },
                [this](std::span<const snapshot::Row> rows) { return Add(rows); }) {}
 
@@ -18,6 +19,9 @@ Restoration::~Restoration() {
 
 absl::Status Restoration::Begin(const snapshot::Header& header) {
   header_ = header;
+  if (admit_ != nullptr) {
+    if (absl::Status status = admit_(header); !status.ok()) return status;
+  }
   // The decoder has checked that the numbers are some of these.
   auto created = catalog_.CreateUnnamed(
       name_, {.dimension = header.dimension,

@@ -1,6 +1,7 @@
 // A new collection, made of the bytes of a snapshot file.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,13 +19,16 @@ namespace vexact {
 // stays of it without: the destructor drops it, the next start when the process dies.
 //
 // Errors: as the decoder's and RestoredRows'; INVALID_ARGUMENT for a bad name, ALREADY_EXISTS,
-// RESOURCE_EXHAUSTED, UNAVAILABLE. After one only the destructor may be called.
+// RESOURCE_EXHAUSTED, UNAVAILABLE; Admit's. After one only the destructor may be called.
 //
 // Use from one thread at a time.
 class Restoration {
  public:
+  // Whether a collection of so many rows may be made; told before any of them is read.
+  using Admit = std::function<absl::Status(const snapshot::Header& header)>;
+
   // `catalog` must outlive it.
-  Restoration(Catalog& catalog, std::string name);
+  Restoration(Catalog& catalog, std::string name, Admit admit = nullptr);
   Restoration(const Restoration&) = delete;
   Restoration& operator=(const Restoration&) = delete;
   ~Restoration();
@@ -48,6 +52,7 @@ class Restoration {
 
   Catalog& catalog_;
   const std::string name_;
+  const Admit admit_;
   snapshot::Decoder decoder_;
   snapshot::Header header_;
   std::shared_ptr<Collection> collection_;  // until it is published, which only this knows

@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -29,12 +30,17 @@ class Caller {
   // Its key is good for some collections only.
   bool limited() const { return key_ != nullptr && !key_->collections.empty(); }
 
+  // Requests that its key may make in a second; 0: as many as it likes.
+  int64_t requests_per_second() const { return requests_per_second_; }
+
  private:
   friend class Access;
-  explicit Caller(std::shared_ptr<const ApiKey> key) : key_(std::move(key)) {}
+  Caller(std::shared_ptr<const ApiKey> key, int64_t requests_per_second)
+      : key_(std::move(key)), requests_per_second_(requests_per_second) {}
 
   // Null when the server asks for none: everything is allowed.
   std::shared_ptr<const ApiKey> key_;
+  int64_t requests_per_second_;
 };
 
 // The door: looks at the API key that a call brings in its metadata, `authorization: Bearer KEY`.
@@ -43,25 +49,35 @@ class Caller {
 class Access {
  public:
   // Refusals are counted there.
-  explicit Access(Metrics& metrics) : metrics_(metrics) {}
+  explicit Access(Metrics& metrics);
 
-  // UNAUTHENTICATED when the call has no key, or one that is not known. PERMISSION_DENIED when its
-  // role is not enough for `method`, which needs `role`.
+  // UNAUTHENTICATED when the call has no key, or one that is not known. RESOURCE_EXHAUSTED
+  // (TryLater) when the key has made as many requests as it may: a call is one, a stream too.
+  // PERMISSION_DENIED when its role is not enough for `method`, which needs `role`.
   absl::StatusOr<Caller> Admit(const grpc::CallbackServerContext& call, Role role,
                                std::string_view method) const;
+  // The same for a stream that was let in and goes on: it is not counted again.
+  absl::StatusOr<Caller> AdmitAgain(const grpc::CallbackServerContext& call, Role role,
+                                    std::string_view method) const;
 
-  // From here on these keys are known and no others; without any, everybody is let in.
-  void Replace(ApiKeys keys);
+  // The name of the key that a call brings; empty where that is none, or nobody's.
+  std::string KeyName(const grpc::CallbackServerContext& call) const;
+
+  // From here on these keys are known and no others; without any, everybody is let in. Each may
+  // make so many requests in a second, unless it says otherwise; 0: as many as it likes. What they
+  // made before is forgotten.
+  void Replace(ApiKeys keys, int64_t requests_per_second);
 
  private:
-  std::shared_ptr<const ApiKeys> keys() const;
+  struct Known;
+  std::shared_ptr<const Known> known() const;
 
   absl::StatusOr<Caller> Find(const grpc::CallbackServerContext& call, Role role,
-                              std::string_view method) const;
+                              std::string_view method, bool count) const;
 
   Metrics& metrics_;
   mutable std::mutex mutex_;
-  std::shared_ptr<const ApiKeys> keys_ = std::make_shared<const ApiKeys>();  // guarded by mutex_
+  std::shared_ptr<const Known> known_;  // guarded by mutex_
 };
 
 }  // namespace vexact::server

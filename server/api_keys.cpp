@@ -8,14 +8,17 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "core/name.h"
+#include "server/rate_limit.h"
 
 namespace vexact::server {
 namespace {
 
 constexpr std::string_view kHashPrefix = "sha256:";
+constexpr std::string_view kRatePrefix = "rate:";
 // What `vexact key create` puts before a key.
 constexpr std::string_view kKeyPrefix = "vx_";
 
@@ -44,7 +47,7 @@ absl::StatusOr<std::vector<std::string>> ParseCollections(const std::string& wor
 absl::StatusOr<std::array<unsigned char, 32>> ParseHash(const std::string& word) {
   if (word.starts_with(kKeyPrefix)) {
     return absl::InvalidArgumentError(
-        "the last word is a key; give the server its hash instead, sha256: and what "
+        "the fourth word is a key; give the server its hash instead, sha256: and what "
         "`printf %s KEY | sha256sum` prints, and make a new key if this file has been read");
   }
   std::array<unsigned char, 32> hash{};
@@ -53,19 +56,33 @@ absl::StatusOr<std::array<unsigned char, 32>> ParseHash(const std::string& word)
                      std::ranges::all_of(digits, absl::ascii_isxdigit);
   if (!right) {
     return absl::InvalidArgumentError(
-        "the last word must be sha256: and 64 hexadecimal digits, the hash of the key");
+        "the fourth word must be sha256: and 64 hexadecimal digits, the hash of the key");
   }
   const std::string bytes = absl::HexStringToBytes(digits);
   std::ranges::copy(bytes, hash.begin());
   return hash;
 }
 
+absl::StatusOr<int64_t> ParseRate(const std::string& word) {
+  int64_t rate = -1;
+  if (word.starts_with(kRatePrefix) && absl::SimpleAtoi(word.substr(kRatePrefix.size()), &rate) &&
+      rate >= 0 && rate <= RateLimit::kMostPerSecond) {
+    return rate;
+  }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "the fifth word must be rate: and a whole number from 0 to %d, the requests that the key may "
+      "make in a second (0: no limit)",
+      RateLimit::kMostPerSecond));
+}
+
 absl::StatusOr<ApiKey> ParseKey(const std::string& line) {
   const std::vector<std::string> words =
       absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
-  if (words.size() != 4) {
+  if (words.size() != 4 && words.size() != 5) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "there are %d words; a key has four: NAME ROLE COLLECTIONS sha256:HEX", words.size()));
+        "there are %d words; a key has four, NAME ROLE COLLECTIONS sha256:HEX, and may have a "
+        "fifth, rate:N",
+        words.size()));
   }
   ApiKey key;
   key.name = words[0];
@@ -81,6 +98,10 @@ absl::StatusOr<ApiKey> ParseKey(const std::string& line) {
   const auto hash = ParseHash(words[3]);
   if (!hash.ok()) return hash.status();
   key.sha256 = *hash;
+  if (words.size() == 4) return key;
+  const auto rate = ParseRate(words[4]);
+  if (!rate.ok()) return rate.status();
+  key.requests_per_second = *rate;
   return key;
 }
 

@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +35,9 @@ struct ApiKey {
   // Those that it is good for; empty: all.
   std::vector<std::string> collections;
   std::array<unsigned char, 32> sha256{};
+  // What it may ask in a second; 0: as often as it likes; absent: as often as keys do that say
+  // nothing.
+  std::optional<int64_t> requests_per_second;
 };
 
 // Immutable, and so safe from any thread.
@@ -42,16 +47,17 @@ class ApiKeys {
 
   // One key a line, four words: NAME ROLE COLLECTIONS sha256:HEX. ROLE is read, write or admin;
   // COLLECTIONS is * or names with commas between them; HEX is the SHA-256 of the key in 64
-  // hexadecimal digits. Empty lines and what follows a # are passed over; a ; ends a line too.
+  // hexadecimal digits. A fifth word, rate:N, says how many requests it may make in a second.
+  // Empty lines and what follows a # are passed over; a ; ends a line too.
   //
-  // INVALID_ARGUMENT names the line, from 1, and never shows its last word, which may be a key by
-  // mistake. There must be at least one key and at most kMaxApiKeys, each with a name and a hash of
-  // its own.
+  // INVALID_ARGUMENT names the line, from 1, and never shows a word that may be a key by mistake.
+  // There must be at least one key and at most kMaxApiKeys, each with a name and a hash of its own.
   static absl::StatusOr<ApiKeys> Parse(std::string_view text);
 
   // No key at all: the server asks for none.
   bool empty() const { return keys_.empty(); }
   size_t size() const { return keys_.size(); }
+  const std::vector<std::shared_ptr<const ApiKey>>& all() const { return keys_; }
 
   // The key of which `secret` is the text, or null. Takes as long for every text of one length.
   std::shared_ptr<const ApiKey> Find(std::string_view secret) const;

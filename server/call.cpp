@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 
@@ -28,7 +29,6 @@ constexpr absl::Duration kDeadlineSlack = absl::Milliseconds(50);
 
 // Of a status made by TryLater: the milliseconds, in decimal.
 constexpr char kRetryPayload[] = "vexact/retry_ms";
-constexpr char kRetryKey[] = "grpc-retry-pushback-ms";
 
 // Owns itself: gRPC calls OnDone once, after everything else.
 class UnaryCall final : public grpc::ServerUnaryReactor {
@@ -82,12 +82,9 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   // The last act: gRPC may have destroyed this when Finish returns.
   void End(const absl::Status& status) {
-    if (const auto retry = status.GetPayload(kRetryPayload)) {
-      call_.AddTrailingMetadata(kRetryKey, std::string(*retry));
-    }
     trace_.Answered();
     trace_.End(status, storage_fails_);
-    Finish(ToGrpc(status));
+    Finish(ToGrpc(status, caller_));
   }
 
   void OnCancel() override { stop_.request_stop(); }
@@ -136,7 +133,11 @@ absl::Status TryLater(std::string_view why, std::chrono::milliseconds retry) {
   return status;
 }
 
-bool IsTryLater(const absl::Status& status) { return status.GetPayload(kRetryPayload).has_value(); }
+std::optional<std::string> RetryAfter(const absl::Status& status) {
+  const auto retry = status.GetPayload(kRetryPayload);
+  if (!retry) return std::nullopt;
+  return std::string(*retry);
+}
 
 void CountRefusal(Metrics& metrics, const absl::Status& status) {
   metrics.CountRefusal(absl::IsResourceExhausted(status) ? Refusal::kBytesInFlight
@@ -193,9 +194,12 @@ absl::Status Serialize(const Config& config, const google::protobuf::Message& me
   return absl::OkStatus();
 }
 
-grpc::Status ToGrpc(const absl::Status& status) {
+grpc::Status ToGrpc(const absl::Status& status, const std::optional<Caller>& caller) {
   if (status.ok()) return grpc::Status::OK;
-  return {static_cast<grpc::StatusCode>(status.raw_code()), std::string(status.message())};
+  std::string message(status.message());
+  const auto names = status.GetPayload(kCollectionNamesPayload);
+  if (names && caller && !caller->limited()) absl::StrAppend(&message, " ", std::string(*names));
+  return {static_cast<grpc::StatusCode>(status.raw_code()), message};
 }
 
 }  // namespace vexact::server

@@ -10,6 +10,8 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -50,11 +52,11 @@ grpc::ServerUnaryReactor* StartUnaryLater(ServiceContext& context,
                                           std::string_view method, uint64_t bytes, bool here,
                                           std::function<void(const CallInfo&, Respond)> handler);
 
-// RESOURCE_EXHAUSTED of a server that has too much to do. A unary call that ends with it tells its
-// client when to come again, in the trailing metadata that gRPC's retries go by,
-// `grpc-retry-pushback-ms`.
+// RESOURCE_EXHAUSTED of a server that has too much to do. A call that ends with it tells its client
+// when to come again, in the trailing metadata that gRPC's retries go by, `grpc-retry-pushback-ms`.
 absl::Status TryLater(std::string_view why, std::chrono::milliseconds retry);
-bool IsTryLater(const absl::Status& status);
+// In how many milliseconds, as text; nothing of any other status.
+std::optional<std::string> RetryAfter(const absl::Status& status);
 
 // Counts a request that was not let in, by why.
 void CountRefusal(Metrics& metrics, const absl::Status& status);
@@ -85,8 +87,8 @@ absl::Status Parse(const Caller& caller, const grpc::ByteBuffer& bytes, Request&
 absl::Status Serialize(const Config& config, const google::protobuf::Message& message,
                        grpc::ByteBuffer& bytes);
 
-// The same status on the wire.
-grpc::Status ToGrpc(const absl::Status& status);
+// The same status on the wire. Names of collections are told to a caller who may see all.
+grpc::Status ToGrpc(const absl::Status& status, const std::optional<Caller>& caller);
 
 // A unary call with its messages: `handler` is absl::Status(const Request&, const CallInfo&,
 // Response&).

@@ -28,11 +28,11 @@ void PrintOptions(const Config& config) {
     longest = std::max(longest, option.value.get(config).size());
   }
   const int width = static_cast<int>(std::min<size_t>(longest, 40));
-  Print(absl::StrFormat("%-20s %-*s %s", "option", width, "value", "source"));
+  Print(absl::StrFormat("%-27s %-*s %s", "option", width, "value", "source"));
   for (const Option& option : Options()) {
     const std::string value = option.value.get(config);
     const auto source = config.sources.find(option.key);
-    Print(absl::StrFormat("%-20s %-*s %s", option.key, width, value.empty() ? "-" : value,
+    Print(absl::StrFormat("%-27s %-*s %s", option.key, width, value.empty() ? "-" : value,
                           source == config.sources.end() ? "default" : source->second));
   }
 }

@@ -49,6 +49,13 @@ struct Config {
   int64_t max_memory_bytes = 0;
   // Queries that may wait for a scan.
   int64_t max_waiting_queries = 4096;
+  // That each API key may make, unless it says otherwise; 0: as many as it likes.
+  int64_t max_key_requests_per_second = 0;
+  // Open at one time; fewer where the system allows few descriptors.
+  int64_t max_connections = 16'384;
+  // How long one may be open without a request; 0: as long as it likes. Not a time after which
+  // people ask again, as by the clock: a call that crosses the closing fails.
+  int max_idle_seconds = 1000;
   // How long a stopping server waits for the requests that run.
   int drain_seconds = 10;
   // The least severe lines to log: debug, info, warning or error.

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_format.h"
 
 namespace vexact::server {
@@ -327,8 +328,12 @@ void Fill(const UpsertResult& result, v1::UpsertResponse& message) {
 }
 
 absl::Status Prefixed(std::string_view prefix, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrFormat("%s: %s", prefix, std::string(status.message())));
+  absl::Status prefixed(status.code(),
+                        absl::StrFormat("%s: %s", prefix, std::string(status.message())));
+  status.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+    prefixed.SetPayload(type, payload);
+  });
+  return prefixed;
 }
 
 }  // namespace vexact::server

@@ -94,6 +94,8 @@ void AddServer(const v1::GetStatisticsResponse& statistics, bool serving, absl::
       .Add(statistics.process().resident_bytes());
   families.Gauge("process_open_fds", "Open files and connections")
       .Add(statistics.process().open_files());
+  families.Gauge("vexact_connections", "Connections of clients that are open")
+      .Add(statistics.process().connections());
   families.Counter("process_cpu_seconds_total", "Processor time that the process took")
       .Add(static_cast<double>(statistics.process().cpu_us()) * kMicrosecond);
 }

@@ -12,7 +12,9 @@ constexpr std::chrono::milliseconds kMeasureEvery{500};
 uint64_t BytesOf(uint64_t rows, uint32_t dimension) {
   constexpr uint64_t kId = 64;
   const uint64_t vector = uint64_t{dimension} * sizeof(float);
-  return rows * (vector + vector / 3 + kId);
+  const uint64_t row = vector + vector / 3 + kId;
+  // A snapshot's header may say anything.
+  return rows > UINT64_MAX / row ? UINT64_MAX : rows * row;
 }
 
 uint64_t Measure(const Catalog& catalog) {
@@ -23,23 +25,45 @@ uint64_t Measure(const Catalog& catalog) {
 
 }  // namespace
 
+MemoryQuota::Reservation::~Reservation() {
+  if (quota_ == nullptr) return;
+  const std::lock_guard lock(quota_->mutex_);
+  quota_->reserved_ -= bytes_;
+  // The last measure has not seen them.
+  quota_->taken_ += bytes_;
+}
+
 absl::Status MemoryQuota::Admit(const Catalog& catalog, uint64_t rows, uint32_t dimension) {
   if (most_ == 0) return absl::OkStatus();
   const uint64_t bytes = BytesOf(rows, dimension);
   const std::lock_guard lock(mutex_);
+  absl::Status status = Check(catalog, rows, bytes);
+  if (status.ok()) taken_ += bytes;
+  return status;
+}
+
+absl::StatusOr<MemoryQuota::Reservation> MemoryQuota::Reserve(const Catalog& catalog, uint64_t rows,
+                                                              uint32_t dimension) {
+  if (most_ == 0) return Reservation();
+  const uint64_t bytes = BytesOf(rows, dimension);
+  const std::lock_guard lock(mutex_);
+  if (absl::Status status = Check(catalog, rows, bytes); !status.ok()) return status;
+  reserved_ += bytes;
+  return Reservation(this, bytes);
+}
+
+absl::Status MemoryQuota::Check(const Catalog& catalog, uint64_t rows, uint64_t bytes) {
+  const auto fits = [&] { return bytes <= most_ && taken_ + reserved_ <= most_ - bytes; };
   const auto now = Clock::now();
-  if (taken_ + bytes > most_ || now - measured_at_ > kMeasureEvery) {
+  if (!fits() || now - measured_at_ > kMeasureEvery) {
     taken_ = Measure(catalog);
     measured_at_ = now;
   }
-  if (taken_ + bytes > most_) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "the collections take %d bytes of memory, and the request's %d rows would add about %d; "
-        "max_memory_bytes is %d; delete collections or raise it",
-        taken_, rows, bytes, most_));
-  }
-  taken_ += bytes;
-  return absl::OkStatus();
+  if (fits()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "the collections take %d bytes of memory, and the request's %d rows would add about %d; "
+      "max_memory_bytes is %d; delete collections or raise it",
+      taken_ + reserved_, rows, bytes, most_));
 }
 
 }  // namespace vexact::server

@@ -4,8 +4,10 @@
 #include <chrono>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/catalog.h"
 
 namespace vexact::server {
@@ -15,7 +17,7 @@ namespace vexact::server {
 // alone. Writes that are under way when it is made may be missing from it, so that the quota may be
 // exceeded by what is in hand at one moment, and by what the background needs to code rows anew.
 //
-// Thread safety: Admit may be called from any thread.
+// Thread safety: every method may be called from any thread.
 class MemoryQuota {
  public:
   // `most`: bytes, by Collection::memory(); 0: as many as there are.
@@ -24,12 +26,39 @@ class MemoryQuota {
   // Whether `rows` more rows of so many dimensions may be added; RESOURCE_EXHAUSTED.
   absl::Status Admit(const Catalog& catalog, uint64_t rows, uint32_t dimension);
 
+  // Room for rows that are not measured yet, as their collection is not in the catalog; move-only.
+  // Its end says that they are, or will not come.
+  class Reservation {
+   public:
+    Reservation() = default;
+    Reservation(Reservation&& other) noexcept
+        : quota_(std::exchange(other.quota_, nullptr)), bytes_(other.bytes_) {}
+    Reservation& operator=(Reservation&& other) noexcept {
+      std::swap(quota_, other.quota_);
+      std::swap(bytes_, other.bytes_);
+      return *this;
+    }
+    ~Reservation();
+
+   private:
+    friend class MemoryQuota;
+    Reservation(MemoryQuota* quota, uint64_t bytes) : quota_(quota), bytes_(bytes) {}
+    MemoryQuota* quota_ = nullptr;
+    uint64_t bytes_ = 0;
+  };
+  // The same for all rows of a collection to be; they stay admitted as long as the reservation is.
+  absl::StatusOr<Reservation> Reserve(const Catalog& catalog, uint64_t rows, uint32_t dimension);
+
  private:
+  // REQUIRES: mutex_ is held.
+  absl::Status Check(const Catalog& catalog, uint64_t rows, uint64_t bytes);
+
   using Clock = std::chrono::steady_clock;
 
   const uint64_t most_;
   std::mutex mutex_;  // guards what follows
   uint64_t taken_ = 0;
+  uint64_t reserved_ = 0;
   Clock::time_point measured_at_{};
 };
 

@@ -56,6 +56,8 @@ std::vector<std::string> MethodNames() {
 
 std::string_view Name(Refusal refusal) {
   switch (refusal) {
+    case Refusal::kConnections:
+      return "connections";
     case Refusal::kNotServing:
       return "not_serving";
     case Refusal::kQueue:

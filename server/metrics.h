@@ -22,6 +22,7 @@ namespace vexact::server {
 
 // Why a request was turned away before it was carried out.
 enum class Refusal {
+  kConnections,      // as many connections are open as may be; it is one that is counted
   kNotServing,       // the server is starting or stopping
   kQueue,            // as many queries wait already as may
   kBytesInFlight,    // the requests in hand hold as many bytes as they may
@@ -31,9 +32,10 @@ enum class Refusal {
   kPermission,       // the key's role does not allow it
 };
 inline constexpr Refusal kRefusals[] = {
-    Refusal::kNotServing, Refusal::kQueue,           Refusal::kBytesInFlight, Refusal::kMemory,
-    Refusal::kRate,       Refusal::kUnauthenticated, Refusal::kPermission};
-// "not_serving", "queue", "bytes_in_flight", "memory", "rate", "unauthenticated", "permission".
+    Refusal::kConnections, Refusal::kNotServing, Refusal::kQueue,           Refusal::kBytesInFlight,
+    Refusal::kMemory,      Refusal::kRate,       Refusal::kUnauthenticated, Refusal::kPermission};
+// "connections", "not_serving", "queue", "bytes_in_flight", "memory", "rate", "unauthenticated",
+// "permission".
 std::string_view Name(Refusal refusal);
 
 // Every kind, and "trained", "kept", "recoded", "rebuilt", "failed".
@@ -62,6 +64,11 @@ class Metrics {
 
   void CountRefusal(Refusal refusal);
 
+  // So many connections are open.
+  void SetConnections(uint64_t connections) {
+    connections_.store(connections, std::memory_order_relaxed);
+  }
+
   // Queries have come to wait for a scan (above 0), or wait no longer (below 0).
   void AddWaiting(int64_t queries);
   // A search that waited, from its coming to the beginning of its first scan.
@@ -87,6 +94,7 @@ class Metrics {
   // In the order of their names; all, also those that were never called.
   std::vector<Method> methods() const;
   uint64_t refused(Refusal refusal) const;
+  uint64_t connections() const { return connections_.load(std::memory_order_relaxed); }
   int64_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
   Histogram wait_seconds() const { return wait_seconds_.Collect().histogram; }
   Histogram scan_queries() const { return scan_queries_.Collect().histogram; }
@@ -118,6 +126,7 @@ class Metrics {
   std::vector<std::string> names_;  // sorted; those in `methods_` view them
   absl::flat_hash_map<std::string_view, std::unique_ptr<MethodCounters>> methods_;
   std::array<Counter, std::size(kRefusals)> refusals_{};
+  Counter connections_ = 0;
   std::atomic<int64_t> waiting_ = 0;
   std::atomic<int64_t> sync_time_ = 0;
   prometheus::Histogram wait_seconds_, scan_queries_, scan_seconds_, sync_seconds_;

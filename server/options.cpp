@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "server/rate_limit.h"
 
 namespace vexact::server {
 namespace {
@@ -21,6 +22,8 @@ constexpr int64_t kMinMessageBytes = 1024;
 constexpr int64_t kMaxMessageBytes = std::numeric_limits<int>::max();
 constexpr int64_t kMostBytes = int64_t{1} << 50;
 constexpr int64_t kMaxWaitingQueries = 1'000'000;
+constexpr int64_t kMostConnections = 1'000'000;
+constexpr int64_t kMaxIdleSeconds = 1'000'000;
 constexpr int64_t kMaxDrainSeconds = 3600;
 constexpr int64_t kMaxSlowQueryMs = 3'600'000;
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
@@ -171,6 +174,15 @@ const std::vector<Option>& Options() {
       {"max_waiting_queries", "N", Option::kAtStart,
        "Queries that may wait for a scan; more are refused at once [4096]",
        WholeNumber(&Config::max_waiting_queries, 1, kMaxWaitingQueries)},
+      {kMaxKeyRequestsPerSecond, "N", Option::kLive,
+       "Requests a second of each API key that says nothing else; 0: no limit [0]",
+       WholeNumber(&Config::max_key_requests_per_second, 0, RateLimit::kMostPerSecond)},
+      {kMaxConnections, "N", Option::kAtStart,
+       "Connections open at one time; more are closed at once [16384]",
+       WholeNumber(&Config::max_connections, 1, kMostConnections)},
+      {"max_idle_seconds", "N", Option::kAtStart,
+       "How long a connection may be open without a request; 0: no limit [1000]",
+       WholeNumber(&Config::max_idle_seconds, 0, kMaxIdleSeconds)},
       {"drain_seconds", "N", Option::kAtStart,
        "How long to wait for running requests when stopping [10]",
        WholeNumber(&Config::drain_seconds, 0, kMaxDrainSeconds)},

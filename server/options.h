@@ -45,6 +45,8 @@ const std::vector<Option>& Options();
 inline constexpr char kApiKeysVariable[] = "VEXACT_API_KEYS";
 
 inline constexpr char kApiKeysFile[] = "api_keys_file";
+inline constexpr char kMaxKeyRequestsPerSecond[] = "max_key_requests_per_second";
+inline constexpr char kMaxConnections[] = "max_connections";
 inline constexpr char kTlsCert[] = "tls_cert";
 inline constexpr char kTlsKey[] = "tls_key";
 inline constexpr char kTlsClientCa[] = "tls_client_ca";

@@ -49,14 +49,17 @@ class RequestTrace {
   void Answered();
   // The call is over. While the storage fails, as the log says already, the calls that it makes
   // fail are logged at level debug; so are those that are refused because there is too much to do,
-  // which the metrics count.
+  // which the log counts (server/overload_log.h).
   void End(const absl::Status& status, bool storage_fails);
 
  private:
-  void ReadId(const grpc::CallbackServerContext& call);
+  void ReadId();
+  // Who calls, as words of a log line, each behind a space: the name of his key, and the subject of
+  // his certificate. Looked up when it is asked for, as few calls are logged.
+  std::string Who() const;
 
   ServiceContext& context_;
-  const grpc::CallbackServerContext& call_;
+  grpc::CallbackServerContext& call_;
   const std::string_view method_;
   std::string id_;
   Clock::time_point arrival_;

@@ -85,6 +85,12 @@ absl::StatusOr<Security> ReadSecurity(const Config& config) {
   auto keys = ReadApiKeys(config);
   if (!keys.ok()) return keys.status();
   security.keys = *std::move(keys);
+  if (config.max_key_requests_per_second > 0 && security.keys.empty()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s is %d, and there are no API keys that it could limit; give --api-keys-file, or leave "
+        "it out",
+        kMaxKeyRequestsPerSecond, config.max_key_requests_per_second));
+  }
   auto tls = ReadTls(config);
   if (!tls.ok()) return tls.status();
   security.tls = *std::move(tls);

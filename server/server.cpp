@@ -2,16 +2,10 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
-#include <netdb.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -19,12 +13,15 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "core/workers.h"
-#include "server/address.h"
 #include "server/call.h"
 #include "server/collections_service.h"
 #include "server/exposition.h"
 #include "server/format.h"
+#include "server/health_service.h"
+#include "server/listener.h"
 #include "server/log.h"
+#include "server/options.h"
+#include "server/overload_log.h"
 #include "server/points_service.h"
 #include "server/request_threads.h"
 #include "server/search_service.h"
@@ -48,31 +45,18 @@ constexpr std::chrono::milliseconds kFarewell{100};
 
 constexpr absl::Duration kLogProgressEvery = absl::Seconds(3);
 
-// Why `address` cannot be listened on, found out by trying; gRPC only says that it failed.
-absl::Status ListenError(const std::string& address) {
-  const auto [host, port] = SplitAddress(address);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) {
-    return absl::UnavailableError(absl::StrFormat(
-        "cannot listen on %s: %s; choose another with --listen", address, gai_strerror(error)));
+// With as many connections as there may be here.
+Config WithConnections(Config config) {
+  const int64_t most = MostConnections(config.max_connections);
+  if (most < config.max_connections && config.sources.contains(kMaxConnections)) {
+    spdlog::warn(
+        "connections_limited wanted={} limit={} remedy=\"allow the process more descriptors, two "
+        "for "
+        "each connection: ulimit -Hn\"",
+        config.max_connections, most);
   }
-  const int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-  const int reuse = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
-  const bool bound = bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, 1) == 0;
-  const int error = bound ? 0 : errno;
-  close(fd);
-  freeaddrinfo(found);
-  if (error == EADDRINUSE) {
-    return absl::UnavailableError(
-        absl::StrFormat("%s is in use by another process; choose another with --listen", address));
-  }
-  return absl::UnavailableError(
-      absl::StrFormat("cannot listen on %s: %s; choose another with --listen", address,
-                      error == 0 ? "unknown reason" : std::strerror(error)));
+  config.max_connections = most;
+  return config;
 }
 
 }  // namespace
@@ -80,7 +64,7 @@ absl::Status ListenError(const std::string& address) {
 // In the order in which they are needed: the last is destroyed first.
 struct Server::Parts {
   explicit Parts(const Config& config_given)
-      : config(config_given),
+      : config(WithConnections(config_given)),
         workers(config.threads),
         storage(config, workers, metrics),
         admission(static_cast<uint64_t>(config.max_request_bytes)),
@@ -88,17 +72,18 @@ struct Server::Parts {
         threads(RequestThreadCount(config)),
         scheduler(metrics, static_cast<uint64_t>(config.max_waiting_queries)) {}
   ~Parts() {
+    if (listener != nullptr) listener->Stop();
     // By itself it would wait for streams that are open.
     if (grpc_server != nullptr) grpc_server->Shutdown(std::chrono::system_clock::now());
   }
 
   absl::StatusOr<Opened> Open(const std::stop_token& stop);
   Storage::Progress MakeProgress();
-  void SetHealth(bool serving) const;
 
   const Config config;
   Workers workers;
   Metrics metrics;
+  OverloadLog overload_log{metrics};
   Storage storage;
   Access access{metrics};
   Admission admission;
@@ -113,11 +98,14 @@ struct Server::Parts {
   SearchService search{context};
   ServerService server{context};
   SnapshotsService snapshots{context};
+  HealthService health{{v1::Collections::service_full_name(), v1::Points::service_full_name(),
+                        v1::Search::service_full_name(), v1::Server::service_full_name(),
+                        v1::Snapshots::service_full_name()}};
   // The credentials outlive the port.
   std::shared_ptr<TlsCredentials> tls;
   std::optional<TlsWatch> tls_watch;
   std::unique_ptr<grpc::Server> grpc_server;
-  int port = 0;
+  std::unique_ptr<Listener> listener;
   std::unique_ptr<Exposition> exposition;  // null unless it is asked for
   std::jthread opener;
 };
@@ -135,7 +123,7 @@ absl::StatusOr<Server::Opened> Server::Parts::Open(const std::stop_token& stop) 
   }
   opened.time = absl::Now() - begin;
   if (!admission.Open()) return absl::CancelledError("the server is stopping");
-  SetHealth(true);
+  health.Serve();
   return opened;
 }
 
@@ -143,8 +131,9 @@ absl::StatusOr<Server::Opened> Server::Parts::Open(const std::stop_token& stop) 
 Storage::Progress Server::Parts::MakeProgress() {
   return [this, begin = absl::Now(), logged = absl::Now()](std::string_view collection,
                                                            uint64_t rows, uint64_t total) mutable {
-    admission.SetProgress(absl::StrFormat("%s of %s rows of collection \"%s\" are loaded",
-                                          Thousands(rows), Thousands(total), collection));
+    // Without the name, which not every caller may know. The log has it.
+    admission.SetProgress(absl::StrFormat("%s of %s rows of a collection are loaded",
+                                          Thousands(rows), Thousands(total)));
     const absl::Time now = absl::Now();
     if (now - logged < kLogProgressEvery) return;
     logged = now;
@@ -153,23 +142,14 @@ Storage::Progress Server::Parts::MakeProgress() {
   };
 }
 
-// Without effect once the server is stopping.
-void Server::Parts::SetHealth(bool serving) const {
-  grpc::HealthCheckServiceInterface& health = *grpc_server->GetHealthCheckService();
-  for (const char* name : {v1::Collections::service_full_name(), v1::Points::service_full_name(),
-                           v1::Search::service_full_name(), v1::Server::service_full_name(),
-                           v1::Snapshots::service_full_name()}) {
-    health.SetServingStatus(name, serving);
-  }
-  health.SetServingStatus(serving);
-}
-
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
     const Config& config, Security security, std::function<void(absl::StatusOr<Opened>)> opened) {
-  grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  auto listener = Listener::Open(config.listen);
+  if (!listener.ok()) return listener.status();
   auto parts = std::make_unique<Parts>(config);
-  parts->access.Replace(std::move(security.keys));
+  parts->listener = *std::move(listener);
+  parts->access.Replace(std::move(security.keys), config.max_key_requests_per_second);
   std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
   if (security.tls) {
     LogTls(*security.tls);
@@ -178,23 +158,28 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
     credentials = parts->tls;
   }
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(config.listen, std::move(credentials), &parts->port);
-  // Without this a second server could share the port, and each would get some of the connections.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  auto acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      std::move(credentials));
+  if (config.max_idle_seconds > 0) {
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 1000 * config.max_idle_seconds);
+  }
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(config.max_message_bytes));
-  grpc::Service* const services[] = {&parts->collections, &parts->points, &parts->search,
-                                     &parts->server, &parts->snapshots};
+  grpc::Service* const services[] = {&parts->collections, &parts->points,    &parts->search,
+                                     &parts->server,      &parts->snapshots, &parts->health};
   for (grpc::Service* service : services) builder.RegisterService(service);
   parts->grpc_server = builder.BuildAndStart();
-  if (parts->grpc_server == nullptr || parts->port == 0) return ListenError(config.listen);
+  if (parts->grpc_server == nullptr) return absl::InternalError("gRPC cannot serve");
   if (!config.metrics_listen.empty()) {
     auto exposition = Exposition::Start(parts->context, config.metrics_listen);
     if (!exposition.ok()) return exposition.status();
     parts->exposition = *std::move(exposition);
     spdlog::info("metrics url=http://{}/metrics", parts->exposition->address());
   }
-  parts->SetHealth(false);
+  parts->listener->Start(
+      std::move(acceptor), static_cast<size_t>(parts->config.max_connections),
+      [&metrics = parts->metrics] { metrics.CountRefusal(Refusal::kConnections); });
   parts->opener = std::jthread([&opening = *parts, opened = std::move(opened)](
                                    const std::stop_token& stop) { opened(opening.Open(stop)); });
   return std::unique_ptr<Server>(new Server(std::move(parts)));
@@ -206,13 +191,13 @@ Server::~Server() = default;
 
 std::string Server::address() const {
   const std::string& listen = parts_->config.listen;
-  return listen.substr(0, listen.rfind(':') + 1) + std::to_string(parts_->port);
+  return listen.substr(0, listen.rfind(':') + 1) + std::to_string(parts_->listener->port());
 }
 
 void Server::Apply(const Config& config, Security security) {
   SetLogLevel(config.log_level);
   parts_->slow_log.SetThreshold(std::chrono::milliseconds(config.slow_query_ms));
-  parts_->access.Replace(std::move(security.keys));
+  parts_->access.Replace(std::move(security.keys), config.max_key_requests_per_second);
   if (!security.tls || parts_->tls == nullptr) return;
   LogTls(*security.tls);
   parts_->tls->Replace(*std::move(security.tls));
@@ -220,10 +205,12 @@ void Server::Apply(const Config& config, Security security) {
 
 void Server::Poll() {
   if (parts_->tls_watch) parts_->tls_watch->Poll();
+  parts_->metrics.SetConnections(parts_->listener->connections());
+  parts_->overload_log.Poll(OverloadLog::Clock::now());
 }
 
 uint64_t Server::Close() {
-  parts_->grpc_server->GetHealthCheckService()->Shutdown();
+  parts_->health.Stop();
   parts_->opener.request_stop();
   return parts_->admission.Close();
 }
@@ -231,6 +218,7 @@ uint64_t Server::Close() {
 uint64_t Server::Drain() {
   const uint64_t remaining =
       parts_->admission.AwaitEmpty(absl::Seconds(parts_->config.drain_seconds));
+  parts_->listener->Stop();
   parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kFarewell);
   return remaining;
 }

@@ -45,7 +45,8 @@ class Server {
   // certificates, as at the start.
   void Apply(const Config& config, Security security);
 
-  // To be called every second or so: looks whether the files of certificates have changed.
+  // To be called every second or so: looks whether the files of certificates have changed, and logs
+  // what was refused meanwhile because there is too much to do.
   void Poll();
 
   // After Close(): waits for the requests that run, for the configured time, and cancels what is

@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "core/kernel/kernel.h"
+#include "server/build_info.h"
 #include "server/call.h"
 #include "server/convert.h"
 #include "server/statistics.h"
@@ -31,6 +32,7 @@ void Describe(const ServiceContext& context, v1::Storage& message) {
 
 void Describe(const ServiceContext& context, const Caller& caller, v1::GetInfoResponse& response) {
   response.set_version(kVersion);
+  response.set_commit(BuildCommit());
   response.set_isa(std::string(ActiveKernel().isa));
   response.set_threads(static_cast<uint32_t>(context.workers.threads()));
   response.set_default_engine(ToProto(context.config.engine));
@@ -47,6 +49,8 @@ void Describe(const ServiceContext& context, const Caller& caller, v1::GetInfoRe
   limits.set_max_request_bytes(static_cast<uint64_t>(context.config.max_request_bytes));
   limits.set_max_waiting_queries(static_cast<uint64_t>(context.config.max_waiting_queries));
   limits.set_max_memory_bytes(static_cast<uint64_t>(context.config.max_memory_bytes));
+  limits.set_max_key_requests_per_second(static_cast<uint64_t>(caller.requests_per_second()));
+  limits.set_max_connections(static_cast<uint64_t>(context.config.max_connections));
   uint64_t rows = 0;
   uint64_t collections = 0;
   MemoryUse memory;

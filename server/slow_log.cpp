@@ -158,10 +158,13 @@ SlowLog::Mark SlowLog::Take(steady_clock::time_point now) {
   return {metrics_.sync_time(), page_faults_.load(std::memory_order_relaxed)};
 }
 
-void SlowLog::Consider(const Request& request, const SlowWork& work) {
+bool SlowLog::IsSlow(nanoseconds total) const {
   const int64_t threshold = threshold_ns_.load(std::memory_order_relaxed);
+  return threshold > 0 && total.count() >= threshold;
+}
+
+void SlowLog::Write(const Request& request, const SlowWork& work) {
   const nanoseconds total = request.end - request.arrival;
-  if (threshold == 0 || total.count() < threshold) return;
   if (std::holds_alternative<std::monostate>(work)) return;
   uint64_t left_out = 0;
   if (!MayWrite(request.end, left_out)) return;
@@ -180,8 +183,8 @@ void SlowLog::Consider(const Request& request, const SlowWork& work) {
       },
       work);
   if (left_out > 0) line += absl::StrFormat(" left_out=%d", left_out);
-  spdlog::warn("slow method={} ms={:.3f} request_id={} {} reason={}", request.method,
-               Milliseconds(total), LogValue(request.id), line, LogValue(reason));
+  spdlog::warn("slow method={} ms={:.3f} request_id={}{} {} reason={}", request.method,
+               Milliseconds(total), LogValue(request.id), request.who, line, LogValue(reason));
 }
 
 bool SlowLog::MayWrite(steady_clock::time_point now, uint64_t& left_out) {

@@ -73,11 +73,14 @@ class SlowLog {
   struct Request {
     std::string_view method;
     const std::string& id;
+    const std::string& who;  // words of the line, each behind a space, or nothing
     std::chrono::steady_clock::time_point arrival, begin, end;
     Mark mark;
   };
-  // Writes a line if the request was slow. A request without work is none of these.
-  void Consider(const Request& request, const SlowWork& work);
+  // Whether a request that took so long belongs into the log.
+  bool IsSlow(std::chrono::nanoseconds total) const;
+  // Writes its line. A request without work is none of these.
+  void Write(const Request& request, const SlowWork& work);
 
  private:
   // Whether one more line may be written now; `left_out` is how many were not since the last.

@@ -18,6 +18,7 @@
 #include "core/restoration.h"
 #include "core/snapshot_source.h"
 #include "server/call.h"
+#include "server/convert.h"
 #include "server/snapshots_service.h"
 
 namespace vexact::server {
@@ -197,7 +198,7 @@ class Stream : public Reactor {
     trace_.End(status, storage_fails_);
     Discard();
     ticket_ = {};
-    this->Finish(ToGrpc(status));
+    this->Finish(ToGrpc(status, caller_));
   }
 
   // Gives up what the call has in hand.
@@ -298,7 +299,9 @@ class RestoreStream final : public Stream<grpc::ServerReadReactor<grpc::ByteBuff
   }
 
   absl::Status Begin(const v1::RestoreTarget& target) {
-    restoration_ = std::make_unique<Restoration>(context_.catalog(), target.collection());
+    restoration_ = std::make_unique<Restoration>(
+        context_.catalog(), target.collection(),
+        [this](const snapshot::Header& header) { return Reserve(header); });
     if (absl::Status status = restoration_->CheckName(); !status.ok()) return status;
     if (!target.has_snapshot()) return absl::OkStatus();
     const auto folder = Snapshots(context_);
@@ -310,6 +313,17 @@ class RestoreStream final : public Stream<grpc::ServerReadReactor<grpc::ByteBuff
     if (!read.ok()) return Kept(read.status(), target.snapshot());
     done_ = true;
     return Kept(FinishRestore(), target.snapshot());
+  }
+
+  absl::Status Reserve(const snapshot::Header& header) {
+    auto reservation =
+        context_.memory_quota.Reserve(context_.catalog(), header.rows, header.dimension);
+    if (!reservation.ok()) {
+      context_.metrics.CountRefusal(Refusal::kMemory);
+      return Prefixed("nothing was restored", reservation.status());
+    }
+    reservation_ = *std::move(reservation);
+    return absl::OkStatus();
   }
 
   absl::Status FinishUpload() {
@@ -351,10 +365,14 @@ class RestoreStream final : public Stream<grpc::ServerReadReactor<grpc::ByteBuff
                         snapshot.name(), snapshot.collection(), std::string(status.message())));
   }
 
-  void Discard() override { restoration_.reset(); }
+  void Discard() override {
+    restoration_.reset();
+    reservation_ = {};
+  }
 
   grpc::ByteBuffer& response_;
   grpc::ByteBuffer incoming_;
+  MemoryQuota::Reservation reservation_;
   std::unique_ptr<Restoration> restoration_;
   bool done_ = false;  // before all messages were read
 };

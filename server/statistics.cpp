@@ -134,6 +134,7 @@ v1::GetStatisticsResponse ReadStatistics(const ServiceContext& context,
   message.set_uptime_us(static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(context.metrics.age()).count()));
   Fill(*message.mutable_process());
+  message.mutable_process()->set_connections(context.metrics.connections());
   FillCounters(context.metrics, message);
   if (!sees) return message;
   for (const auto& collection : context.catalog().List()) {

@@ -70,7 +70,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
 
   void Start() {
     std::unique_lock lock(mutex_);
-    Admit();
+    Admit(&Access::Admit);
     if (status_.ok()) CheckServing();
     Continue(std::move(lock));
   }
@@ -83,7 +83,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   void Continue(std::unique_lock<std::mutex> lock) {
     if (finished_) return;
     const bool under_way = applying_ || writing_;
-    if (status_.ok() && !applying_ && !arrived_.empty()) Admit();
+    if (status_.ok() && !applying_ && !arrived_.empty()) Admit(&Access::AdmitAgain);
     if (status_.ok() && !under_way && !arrived_.empty()) Enter();
     const bool ends = !status_.ok() || (read_ended_ && arrived_.empty());
     if (ends && !under_way && answers_.empty()) {
@@ -123,9 +123,9 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   }
 
   // For whatever is applied anew: a stream may be open when its key is revoked.
-  void Admit() {
+  void Admit(decltype(&Access::Admit) how) {
     absl::StatusOr<Caller> caller =
-        context_.access.Admit(call_, Permission<v1::UpsertRequest>::kRole, kMethod);
+        (context_.access.*how)(call_, Permission<v1::UpsertRequest>::kRole, kMethod);
     status_ = caller.status();
     if (caller.ok()) caller_ = *std::move(caller);
   }
@@ -253,7 +253,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     }
     ticket_.reset();
     trace_.End(status_, storage_fails_);
-    Finish(ToGrpc(status_));
+    Finish(ToGrpc(status_, caller_));
   }
 
   void OnCancel() override { stop_.request_stop(); }

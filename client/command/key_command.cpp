@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,9 +31,13 @@ namespace {
 constexpr size_t kKeyBytes = 32;
 constexpr size_t kMaxNameLength = 128;
 
+// The server's.
+constexpr int64_t kMaxRate = 1'000'000;
+
 struct KeyOptions {
   std::string name, role, file;
   std::vector<std::string> collections;
+  std::optional<int64_t> rate;
 };
 
 // The server's rule for names.
@@ -64,8 +70,9 @@ std::string LineOf(const KeyOptions& options, const std::string& key) {
   SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(), hash.data());
   const std::string collections =
       options.collections.empty() ? "*" : absl::StrJoin(options.collections, ",");
+  const std::string rate = options.rate ? absl::StrCat(" rate:", *options.rate) : "";
   return absl::StrCat(options.name, " ", options.role, " ", collections,
-                      " sha256:", Hex(hash.data(), hash.size()));
+                      " sha256:", Hex(hash.data(), hash.size()), rate);
 }
 
 // Adds a line to a file of keys, which is made for its owner alone where it is missing. The error,
@@ -99,6 +106,7 @@ int RunCreate(const Globals& globals, const KeyOptions& options) {
     Print({{"name", options.name},
            {"role", options.role},
            {"collections", options.collections},
+           {"requests_per_second", options.rate ? Json(*options.rate) : Json()},
            {"key", key},
            {"line", line}});
     return kDone;
@@ -122,6 +130,7 @@ void AddKeyCommands(Program& program) {
       program, *key, "create",
       "Make a new API key, and the line by which a server knows it; asks no server",
       "  vexact key create reports --role read --collection docs\n"
+      "  vexact key create web --role read --rate 200 --append /etc/vexact/keys > web.key\n"
       "  vexact key create ops --role admin --append /etc/vexact/keys > ops.key",
       options, RunCreate);
   const CLI::Validator name(CheckName, "");
@@ -140,6 +149,11 @@ void AddKeyCommands(Program& program) {
                    "A collection that it is good for; may be repeated (default: all)")
       ->check(name)
       ->type_name("NAME");
+  create
+      ->add_option("--rate", options->rate,
+                   "Requests that it may make in a second; 0: no limit (default: the server's)")
+      ->check(CLI::Range(int64_t{0}, kMaxRate))
+      ->type_name("N");
   create
       ->add_option("--append", options->file, "Add the line to this file; stdout has the key alone")
       ->type_name("FILE");

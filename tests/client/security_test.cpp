@@ -71,9 +71,11 @@ class SecurityTest : public ::testing::Test {
 TEST_F(SecurityTest, AKeyThatTheCommandMadeOpensTheServer) {
   const std::string key = NewKey("reports", {"--role", "read"});
   EXPECT_THAT(key, MatchesRegex("vx_[0-9a-f]{64}"));
-  EXPECT_NE(NewKey("ops", {"--role", "admin", "--collection", "a", "--collection", "b"}), key);
+  EXPECT_NE(
+      NewKey("ops", {"--role", "admin", "--collection", "a", "--collection", "b", "--rate", "20"}),
+      key);
   EXPECT_THAT(Text("keys"), MatchesRegex("reports read \\* sha256:[0-9a-f]{64}\n"
-                                         "ops admin a,b sha256:[0-9a-f]{64}\n"));
+                                         "ops admin a,b sha256:[0-9a-f]{64} rate:20\n"));
   const ServerProcess server({"--api-keys-file", Path("keys")});
   EXPECT_THAT(Error(server, 0, {"--api-key-file", Path("reports.key")}),
               HasSubstr("No collections yet"));
@@ -94,6 +96,7 @@ TEST_F(SecurityTest, KeysAreMadeWithCare) {
   EXPECT_THAT(ended.err, HasSubstr("has a key \"reports\" already"));
   EXPECT_EQ(ended.out, "");
   EXPECT_EQ(Vexact("", {"key", "create", "a b", "--role", "read"}).status, 2);
+  EXPECT_EQ(Vexact("", {"key", "create", "a", "--role", "read", "--rate", "-1"}).status, 2);
   EXPECT_EQ(Vexact("", {"key", "create", "a", "--role", "reader"}).status, 2);
   EXPECT_EQ(Vexact("", {"key", "create", "a", "--role", "read", "--collection", "*"}).status, 2);
   ended = Vexact("", {"key", "create", "a", "--role", "write", "--collection", "docs", "--json"});

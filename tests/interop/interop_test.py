@@ -398,10 +398,13 @@ class StockTools(InteropTest):
     def test_health(self):
         health = importlib.import_module("health_pb2")
         stub = importlib.import_module("health_pb2_grpc").HealthStub(self.channel)
-        services = ["", *(f"vexact.v1.{name}" for name in ("Collections", "Points", "Search", "Server"))]
+        services = ["", *(f"vexact.v1.{name}" for name in ("Collections", "Points", "Search", "Server", "Snapshots"))]
         for service in services:
             response = stub.Check(health.HealthCheckRequest(service=service))
             self.assertEqual(response.status, health.HealthCheckResponse.SERVING, service)
+            watch = stub.Watch(health.HealthCheckRequest(service=service))
+            self.assertEqual(next(watch).status, health.HealthCheckResponse.SERVING, service)
+            watch.cancel()
         self.assert_refused(grpc.StatusCode.NOT_FOUND, ".*",
                             lambda: stub.Check(health.HealthCheckRequest(service="no.such.Service")))
 
@@ -411,8 +414,9 @@ class StockTools(InteropTest):
         ask = lambda **request: next(stub.ServerReflectionInfo(
             iter([reflection.ServerReflectionRequest(**request)])))
         listed = [service.name for service in ask(list_services="").list_services_response.service]
-        for name in ("Collections", "Points", "Search", "Server"):
+        for name in ("Collections", "Points", "Search", "Server", "Snapshots"):
             self.assertIn(f"vexact.v1.{name}", listed)
+        self.assertIn("grpc.health.v1.Health", listed)
         from google.protobuf import descriptor_pb2
         answer = ask(file_containing_symbol="vexact.v1.Search.Search")
         files = [descriptor_pb2.FileDescriptorProto.FromString(raw)

@@ -4,6 +4,7 @@
 #include <google/protobuf/dynamic_message.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <filesystem>
 #include <fstream>
@@ -22,7 +23,9 @@ namespace vexact::testing {
 namespace {
 
 using ::google::protobuf::MethodDescriptor;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 using ::testing::Not;
 
 enum Role { kRead, kWrite, kAdmin };
@@ -276,6 +279,140 @@ TEST_F(AccessTest, WhatAKeyIsNotGoodForIsNotListedEither) {
   EXPECT_EQ(statistics.collections(0).name(), "docs");
 }
 
+// The names there are help who has mistyped one; those that a key is not good for are not among
+// them.
+TEST_F(AccessTest, ACollectionThatIsMissingDoesNotTellOfOthers) {
+  Create("secret");
+  for (const MethodDescriptor* method : Methods()) {
+    const std::string request = Naming(*method->input_type(), "copy");
+    for (const char* key : {"docs-admin", "admin"}) {
+      const grpc::Status status =
+          CallMethod(server_, *method, std::string("Bearer ") + key, request);
+      SCOPED_TRACE(NameOf(*method) + " as " + key + ": " + status.error_message());
+      if (status.error_code() != grpc::StatusCode::NOT_FOUND) continue;
+      if (key == std::string("docs-admin")) {
+        EXPECT_THAT(status.error_message(), Not(HasSubstr("secret")));
+      } else if (status.error_message().find("no snapshot") == std::string::npos) {
+        EXPECT_THAT(status.error_message(), HasSubstr("There is: secret."));
+      }
+    }
+  }
+}
+
+TEST_F(AccessTest, TheLogNamesTheKeyAndNeverShowsIt) {
+  const auto describe = [&](const std::string& key) {
+    v1::GetCollectionRequest request;
+    request.set_name("none");
+    v1::GetCollectionResponse response;
+    return Call(*server_.collections, key, &v1::Collections::Stub::GetCollection, request,
+                &response);
+  };
+  EXPECT_EQ(describe("docs-admin").error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_TRUE(server_.process.WaitForLog(" code=PERMISSION_DENIED peer="));
+  EXPECT_THAT(server_.process.log(), ContainsRegex(" peer=[^ ]+ key=docs-admin ms="));
+  EXPECT_EQ(describe("vx_wrong").error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_TRUE(server_.process.WaitForLog(" code=UNAUTHENTICATED peer="));
+  EXPECT_THAT(server_.process.log(), ContainsRegex(" code=UNAUTHENTICATED peer=[^ ]+ ms="));
+  EXPECT_THAT(server_.process.log(), Not(HasSubstr("vx_wrong")));
+}
+
+class RateTest : public AccessTest {
+ protected:
+  // Asks until the key has asked too often; gives that answer, and its retry hint. That it comes is
+  // a matter of the rate alone: a request takes less than the second that gives a new one.
+  grpc::Status AskTooOften(RunningServer& server, const std::string& key, std::string& retry) {
+    for (int i = 0; i < 1'000; ++i) {
+      PatientContext context;
+      context.AddMetadata("authorization", "Bearer " + key);
+      v1::GetInfoResponse response;
+      grpc::Status status = server.server->GetInfo(&context, v1::GetInfoRequest(), &response);
+      if (status.ok()) continue;
+      const auto& metadata = context.GetServerTrailingMetadata();
+      const auto found = metadata.find("grpc-retry-pushback-ms");
+      if (found != metadata.end()) retry = {found->second.data(), found->second.size()};
+      return status;
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status Info(RunningServer& server, const std::string& key, v1::GetInfoResponse* response) {
+    return Call(*server.server, key, &v1::Server::Stub::GetInfo, v1::GetInfoRequest(), response);
+  }
+};
+
+TEST_F(RateTest, AKeyThatAsksTooOftenIsRefusedAndOthersAreNot) {
+  std::string keys = kKeys;
+  keys.insert(keys.find('\n'), " rate:1");  // the reader's
+  std::ofstream(folder_.path() / "limited") << keys;
+  RunningServer server({"--api-keys-file", folder_.path() / "limited"});
+  std::string retry;
+  EXPECT_THAT(AskTooOften(server, "reader", retry),
+              IsRefusal(grpc::StatusCode::RESOURCE_EXHAUSTED,
+                        MatchesRegex("the API key \"reader\" makes more requests than its limit of "
+                                     "1 a second; try again in [0-9]+ ms")));
+  EXPECT_GT(std::stoi(retry), 0);
+  EXPECT_LE(std::stoi(retry), 1'000);
+  for (int i = 0; i < 20; ++i) {
+    v1::GetInfoResponse info;
+    ASSERT_THAT(Info(server, "writer", &info), IsOk());
+    EXPECT_EQ(info.limits().max_key_requests_per_second(), 0);
+  }
+  EXPECT_EQ(server.Health(), 1);
+  v1::GetStatisticsResponse statistics;
+  ASSERT_THAT(Call(*server.server, "admin", &v1::Server::Stub::GetStatistics,
+                   v1::GetStatisticsRequest(), &statistics),
+              IsOk());
+  for (const auto& refusal : statistics.refusals()) {
+    EXPECT_EQ(refusal.count(), refusal.reason() == "rate" ? 1 : 0) << refusal.reason();
+  }
+  EXPECT_TRUE(
+      server.process.WaitForLog("warning overload refused=1 queue=0 bytes_in_flight=0 "
+                                "rate=1"));
+}
+
+TEST_F(RateTest, TheLimitOfAllKeysChangesWhileTheServerRuns) {
+  const std::string config = folder_.path() / "vexactd.toml";
+  const std::string options = "api_keys_file = \"" + KeysFile() + "\"\n";
+  std::ofstream(config) << options;
+  RunningServer server({"--config", config});
+  v1::GetInfoResponse info;
+  ASSERT_THAT(Info(server, "reader", &info), IsOk());
+  EXPECT_EQ(info.limits().max_key_requests_per_second(), 0);
+  std::ofstream(config) << options << "max_key_requests_per_second = 1\n";
+  server.process.Signal(SIGHUP);
+  ASSERT_TRUE(server.process.WaitForLog(
+      "info option_changed option=max_key_requests_per_second from=0 to=1"));
+  ASSERT_TRUE(server.process.WaitForLog("info reloaded "));
+  std::string retry;
+  EXPECT_THAT(
+      AskTooOften(server, "reader", retry),
+      IsRefusal(grpc::StatusCode::RESOURCE_EXHAUSTED, HasSubstr("its limit of 1 a second")));
+}
+
+// What is sent over a stream is not counted: its client waits for the server as it is.
+TEST_F(RateTest, AStreamCountsAsOneRequest) {
+  RunningServer server({"--api-keys-file", KeysFile(), "--max-key-requests-per-second", "1"});
+  const auto create = [&](const std::string& name) {
+    v1::CreateCollectionRequest request;
+    request.set_name(name);
+    request.set_dimension(1);
+    v1::CreateCollectionResponse response;
+    return Call(*server.collections, "admin", &v1::Collections::Stub::CreateCollection, request,
+                &response);
+  };
+  ASSERT_THAT(create("docs"), IsOk());
+  PatientContext context;
+  context.AddMetadata("authorization", "Bearer writer");
+  const auto stream = server.points->BulkUpsert(&context);
+  v1::BulkUpsertResponse acknowledgement;
+  for (uint64_t i = 0; i < 30; ++i) {
+    ASSERT_TRUE(stream->Write(Block("docs", i, {{1}})));
+    ASSERT_TRUE(stream->Read(&acknowledgement));
+  }
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&acknowledgement));
+  EXPECT_THAT(stream->Finish(), IsOk());
+}
+
 TEST_F(AccessTest, ASnapshotOfAnotherCollectionIsNotRestored) {
   Create("secret");
   const auto snapshots = v1::Snapshots::NewStub(server_.channel);
@@ -319,6 +456,11 @@ TEST(AccessStartTest, KeysThatCannotBeReadKeepTheServerFromStarting) {
   ended = start({}, {{"VEXACT_API_KEYS", "a read *"}});
   EXPECT_EQ(ended.status, 2);
   EXPECT_THAT(ended.err, HasSubstr("VEXACT_API_KEYS: line 1: there are 3 words"));
+  ended = start({"--max-key-requests-per-second", "5"}, {});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_EQ(ended.err,
+            "error: max_key_requests_per_second is 5, and there are no API keys that it could "
+            "limit; give --api-keys-file, or leave it out\n");
   ended = start({}, {{"VEXACT_API_KEYS", ""}});
   EXPECT_EQ(ended.status, 2);
   EXPECT_THAT(ended.err, HasSubstr("VEXACT_API_KEYS: there is no key"));

@@ -53,11 +53,27 @@ TEST(ApiKeysTest, OneLineMayHoldManyForTheEnvironment) {
   EXPECT_EQ(keys.Find("two")->role, Role::kWrite);
 }
 
+TEST(ApiKeysTest, AKeyMaySayHowOftenItMayAsk) {
+  const ApiKeys keys =
+      Good(absl::StrCat("a read * ", kOne, " rate:250 # a second\nb write * ", kTwo,
+                        "\nc read * sha256:", std::string(64, '0'), " rate:0"));
+  EXPECT_EQ(keys.Find("one")->requests_per_second, 250);
+  EXPECT_EQ(keys.Find("two")->requests_per_second, std::nullopt);
+  EXPECT_EQ(keys.all()[2]->requests_per_second, 0);
+  for (const char* wrong : {"rate:", "rate:-1", "rate:1000001", "rate:1.5", "250", "vx_012345"}) {
+    const std::string refusal = Refusal(absl::StrCat("a read * ", kOne, " ", wrong));
+    EXPECT_THAT(refusal, HasSubstr("line 1: the fifth word must be rate: and a whole number from 0 "
+                                   "to 1000000"));
+    EXPECT_THAT(refusal, Not(HasSubstr("012345")));
+  }
+}
+
 TEST(ApiKeysTest, NamesTheLineAndWhatIsAllowed) {
   EXPECT_EQ(Refusal(absl::StrCat("a read * ", kOne, "\nb reader * ", kTwo)),
             "line 2: \"reader\" is not a role; there are read, write and admin");
   EXPECT_EQ(Refusal("\n\na read *"),
-            "line 3: there are 3 words; a key has four: NAME ROLE COLLECTIONS sha256:HEX");
+            "line 3: there are 3 words; a key has four, NAME ROLE COLLECTIONS sha256:HEX, and may "
+            "have a fifth, rate:N");
   EXPECT_THAT(Refusal(absl::StrCat("-a read * ", kOne)),
               HasSubstr("line 1: the name \"-a\" is not"));
   EXPECT_THAT(Refusal(absl::StrCat("a read docs, ", kOne)), HasSubstr("a collection is empty"));

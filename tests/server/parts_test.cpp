@@ -5,9 +5,11 @@
 #include <atomic>
 #include <future>
 #include <random>
+#include <utility>
 
 #include "server/admission.h"
 #include "server/log.h"
+#include "server/memory_quota.h"
 #include "server/page_token.h"
 #include "server/request_threads.h"
 
@@ -78,6 +80,33 @@ TEST(RequestThreadsTest, RunsAsManyTasksAtOnceAsItHasThreads) {
     second.set_value();
   });
   EXPECT_EQ(both.get_future().wait_for(std::chrono::minutes(1)), std::future_status::ready);
+}
+
+TEST(MemoryQuotaTest, WhatIsReservedIsTakenUntilTheReservationEnds) {
+  Workers workers(1);
+  const Catalog catalog(workers);
+  MemoryQuota quota(100'000);  // some 170 rows of 100 dimensions
+  {
+    auto first = quota.Reserve(catalog, 150, 100);
+    ASSERT_TRUE(first.ok()) << first.status();
+    EXPECT_TRUE(absl::IsResourceExhausted(quota.Reserve(catalog, 50, 100).status()));
+    EXPECT_TRUE(absl::IsResourceExhausted(quota.Admit(catalog, 50, 100)));
+    EXPECT_TRUE(quota.Admit(catalog, 10, 100).ok());
+    const MemoryQuota::Reservation moved = *std::move(first);
+    EXPECT_TRUE(absl::IsResourceExhausted(quota.Reserve(catalog, 50, 100).status()));
+  }
+  EXPECT_TRUE(quota.Reserve(catalog, 150, 100).ok());
+}
+
+TEST(MemoryQuotaTest, RefusesNumbersThatNobodyCouldMean) {
+  Workers workers(1);
+  const Catalog catalog(workers);
+  MemoryQuota quota(100'000);
+  for (const uint64_t rows : {UINT64_MAX, UINT64_MAX / 300'000, UINT64_MAX / 2}) {
+    EXPECT_TRUE(absl::IsResourceExhausted(quota.Reserve(catalog, rows, 65'536).status()));
+    EXPECT_TRUE(absl::IsResourceExhausted(quota.Admit(catalog, rows, 65'536)));
+  }
+  EXPECT_TRUE(MemoryQuota(0).Reserve(catalog, UINT64_MAX, 65'536).ok()) << "no limit";
 }
 
 TEST(AdmissionTest, TellsThoseWhoComeBeforeItOpensHowFarTheStartIs) {

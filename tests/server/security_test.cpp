@@ -123,6 +123,16 @@ TEST_F(TlsTest, ServesWhoTrustsItsAuthorityAndNobodyInPlainText) {
 TEST_F(TlsTest, AsksClientsForACertificate) {
   const ServerProcess server(Options({"--tls-client-ca", Path("ca.pem")}));
   EXPECT_THAT(Ask(server.address(), Client("ca", "second")).status, IsOk());
+  const auto stub =
+      v1::Collections::NewStub(grpc::CreateChannel(server.address(), Client("ca", "second")));
+  PatientContext context;
+  v1::GetCollectionRequest missing;
+  missing.set_name("none");
+  v1::GetCollectionResponse response;
+  EXPECT_EQ(stub->GetCollection(&context, missing, &response).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+  EXPECT_TRUE(server.WaitForLog(" code=NOT_FOUND peer="));
+  EXPECT_THAT(server.log(), ContainsRegex(" peer=[^ ]+ subject=\"CN=second\" ms="));
   EXPECT_EQ(Ask(server.address(), Client("ca")).status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(Ask(server.address(), Client("ca", "other")).status.error_code(),
             grpc::StatusCode::UNAVAILABLE);

@@ -3,12 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
-
-#include <sstream>
 
 #include "core/workers.h"
+#include "tests/server/captured_log.h"
 
 namespace vexact::server {
 namespace {
@@ -95,39 +92,27 @@ TEST(SlowReasonTest, OfAWriteIsTheDiskTheQueueOrItsSize) {
   EXPECT_THAT(LikelyReason(small, kASecond), StartsWith("waited for other writes"));
 }
 
-// A slow log whose lines can be read.
 class SlowLogTest : public ::testing::Test {
  protected:
-  SlowLogTest() : before_(spdlog::default_logger()) {
-    auto logger = std::make_shared<spdlog::logger>(
-        "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(lines_));
-    logger->set_pattern("%v");
-    spdlog::set_default_logger(std::move(logger));
-  }
-  ~SlowLogTest() override { spdlog::set_default_logger(before_); }
-
   void Consider(std::chrono::steady_clock::time_point end, milliseconds took) {
-    log_.Consider({.method = "Points/Upsert",
-                   .id = id_,
-                   .arrival = end - took,
-                   .begin = end - took,
-                   .end = end,
-                   .mark = {}},
-                  SlowWrite{.collection = "docs", .rows = 1});
+    if (!log_.IsSlow(took)) return;
+    log_.Write({.method = "Points/Upsert",
+                .id = id_,
+                .who = who_,
+                .arrival = end - took,
+                .begin = end - took,
+                .end = end,
+                .mark = {}},
+               SlowWrite{.collection = "docs", .rows = 1});
   }
-  std::string TakeLines() {
-    std::string lines = lines_.str();
-    lines_.str("");
-    return lines;
-  }
+  std::string TakeLines() { return lines_.Take(); }
 
-  const std::string id_ = "id";
+  const std::string id_ = "id", who_ = " key=reports";
   Metrics metrics_;
   SlowLog log_{metrics_, seconds(1)};
 
  private:
-  std::ostringstream lines_;
-  const std::shared_ptr<spdlog::logger> before_;
+  vexact::testing::CapturedLog lines_;
 };
 
 TEST_F(SlowLogTest, HasWhatTookAsLongAsTheThresholdOrLonger) {
@@ -136,7 +121,7 @@ TEST_F(SlowLogTest, HasWhatTookAsLongAsTheThresholdOrLonger) {
   EXPECT_EQ(TakeLines(), "");
   Consider(now, milliseconds(1'000));
   EXPECT_THAT(TakeLines(), ContainsRegex("^slow method=Points/Upsert ms=1000\\.000 request_id=id "
-                                         "collection=docs rows=1 queue_ms=0\\.000 "));
+                                         "key=reports collection=docs rows=1 queue_ms=0\\.000 "));
   log_.SetThreshold(milliseconds(5));
   Consider(now, milliseconds(5));
   EXPECT_THAT(TakeLines(), HasSubstr("ms=5.000 "));

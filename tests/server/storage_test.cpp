@@ -259,7 +259,7 @@ TEST(StartingTest, TurnsRequestsAwayUntilAllRowsAreThere) {
   const SlowDirectory directory;
   RunningServer server(In(directory.path()), FreeAddress());
   EXPECT_EQ(server.Health(), 2);
-  const std::string kLoaded = "starting: 3 of 3 rows of collection \"first\" are loaded; try again";
+  const std::string kLoaded = "starting: 3 of 3 rows of a collection are loaded; try again";
   v1::GetInfoResponse info;
   grpc::Status status = server.Info(&info);
   while (status.error_message() != kLoaded) {

@@ -259,6 +259,28 @@ TEST_F(SnapshotServiceTest, ThatIsDamagedIsRefusedWhole) {
               IsRefusal(StatusCode::INVALID_ARGUMENT, HasSubstr("is not allowed")));
 }
 
+TEST_F(SnapshotServiceTest, ThatDoesNotFitIntoTheMemoryAllowedIsRefusedWhole) {
+  // One collection of some 6 MB fits, another beside it does not.
+  Start({"--data-dir", Data(), "--max-memory-bytes", "10000000"});
+  Load();
+  const std::string points = Points("docs");
+  ASSERT_THAT(Create("docs", "monday"), IsOk());
+  const std::string bytes = Bring("docs", "monday").bytes;
+  const auto refused = IsRefusal(
+      StatusCode::RESOURCE_EXHAUSTED,
+      MatchesRegex("nothing was restored: the collections take [0-9]+ bytes of memory, and the "
+                   "request's 2000 rows would add about [0-9]+; max_memory_bytes is 10000000; "
+                   "delete collections or raise it"));
+  EXPECT_THAT(Send("copy", bytes), refused);
+  EXPECT_THAT(RestoreStored("copy", "docs", "monday"), refused);
+  // The beginning of a file says how many rows there are.
+  EXPECT_THAT(Send("copy", bytes.substr(0, 200)), refused);
+  EXPECT_THAT(Collections(), ElementsAre("docs"));
+  ASSERT_THAT(server_->Drop("docs"), IsOk());
+  EXPECT_THAT(RestoreStored("copy", "docs", "monday"), IsOk());
+  EXPECT_EQ(Points("copy"), points);
+}
+
 TEST_F(SnapshotServiceTest, RefusesMessagesOutOfOrder) {
   v1::RestoreSnapshotResponse response;
   const auto send = [&](std::vector<v1::RestoreSnapshotRequest> requests) {
