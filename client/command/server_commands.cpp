@@ -56,6 +56,7 @@ Json ToJson(const Storage& storage) {
 Json ToJson(const ServerInfo& info) {
   const Limits& limits = info.limits;
   return {{"version", info.version},
+          {"commit", info.commit},
           {"isa", info.isa},
           {"threads", info.threads},
           {"default_engine", Name(info.default_engine)},
@@ -74,7 +75,9 @@ Json ToJson(const ServerInfo& info) {
             {"max_message_bytes", limits.max_message_bytes},
             {"max_request_bytes", limits.max_request_bytes},
             {"max_waiting_queries", limits.max_waiting_queries},
-            {"max_memory_bytes", limits.max_memory_bytes}}}};
+            {"max_memory_bytes", limits.max_memory_bytes},
+            {"max_key_requests_per_second", limits.max_key_requests_per_second},
+            {"max_connections", limits.max_connections}}}};
 }
 
 std::string Count(uint64_t count, const std::string& one) {
@@ -112,8 +115,8 @@ int RunInfo(const Globals& globals, const NoOptions&) {
     return kDone;
   }
   const Limits& limits = info->limits;
-  std::cout << "vexactd     " << info->version << " at " << globals.server << ", up "
-            << Clock(info->uptime) << '\n'
+  std::cout << "vexactd     " << info->version << " (commit " << Printable(info->commit) << ") at "
+            << globals.server << ", up " << Clock(info->uptime) << '\n'
             << "data        " << Thousands(info->collections)
             << (info->collections == 1 ? " collection, " : " collections, ") << Rows(info->rows)
             << '\n'
@@ -128,7 +131,11 @@ int RunInfo(const Globals& globals, const NoOptions&) {
             << Thousands(limits.max_waiting_queries) << " waiting queries, "
             << (limits.max_memory_bytes == 0 ? "no limit of memory"
                                              : Bytes(limits.max_memory_bytes) + " of memory")
-            << '\n';
+            << ", " << Thousands(limits.max_connections) << " connections\n";
+  if (limits.max_key_requests_per_second > 0) {
+    std::cout << "            for this key " << Thousands(limits.max_key_requests_per_second)
+              << " requests a second\n";
+  }
   return kDone;
 }
 

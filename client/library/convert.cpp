@@ -323,6 +323,7 @@ Storage FromProto(const v1::Storage& storage) {
 ServerInfo FromProto(const v1::GetInfoResponse& response) {
   const v1::Limits& limits = response.limits();
   return {.version = response.version(),
+          .commit = response.commit(),
           .isa = response.isa(),
           .threads = response.threads(),
           .default_engine = FromProto(response.default_engine()),
@@ -336,7 +337,9 @@ ServerInfo FromProto(const v1::GetInfoResponse& response) {
                      .max_message_bytes = limits.max_message_bytes(),
                      .max_request_bytes = limits.max_request_bytes(),
                      .max_waiting_queries = limits.max_waiting_queries(),
-                     .max_memory_bytes = limits.max_memory_bytes()},
+                     .max_memory_bytes = limits.max_memory_bytes(),
+                     .max_key_requests_per_second = limits.max_key_requests_per_second(),
+                     .max_connections = limits.max_connections()},
           .collections = response.collections(),
           .rows = response.rows(),
           .memory = FromProto(response.memory()),

@@ -490,7 +490,10 @@ TEST_F(CommandTest, HealthAndInfoTellAboutTheServer) {
   EXPECT_EQ(DoJson({"health"}), Json::parse(R"({"status":"SERVING"})"));
   const Json info = DoJson({"info"});
   EXPECT_EQ(info["limits"]["max_k"], 10000);
-  EXPECT_THAT(Do({"info"}), StartsWith("vexactd     " + info["version"].get<std::string>()));
+  EXPECT_THAT(Do({"info"}), StartsWith("vexactd     " + info["version"].get<std::string>() +
+                                       " (commit " + info["commit"].get<std::string>() + ") at "));
+  EXPECT_THAT(vexact::testing::Run({ServerBinary(), "--version"}).out,
+              HasSubstr("\ncommit      " + info["commit"].get<std::string>() + "\n"));
   EXPECT_EQ(info["storage"], Json::parse(R"({"durability":"none"})"));
   EXPECT_THAT(Do({"info"}), HasSubstr("\nstorage     memory: what is stored is gone when the "
                                       "server stops\nengine "));

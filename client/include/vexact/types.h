@@ -271,6 +271,9 @@ struct Limits {
   uint64_t max_request_bytes = 0;
   uint64_t max_waiting_queries = 0;
   uint64_t max_memory_bytes = 0;  // of the collections; 0: no limit
+  // That the caller's API key may make; 0: no limit.
+  uint64_t max_key_requests_per_second = 0;
+  uint64_t max_connections = 0;
 };
 
 // What an acknowledged write has survived.
@@ -298,6 +301,7 @@ struct Storage {
 
 struct ServerInfo {
   std::string version;  // major.minor.patch
+  std::string commit;   // that it was made of: its first digits, or "unknown"
   std::string isa;      // the instruction set of its kernels
   uint32_t threads = 0;
   Engine default_engine = Engine::kScan;
