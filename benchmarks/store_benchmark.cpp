@@ -87,7 +87,7 @@ class StoreBenchmark {
     std::filesystem::remove(source);
     PrintTimes("dd", dd);
     PrintTimes("vexact", load);
-    std::printf("  vexact: %.0f rows/s, %.0f MB/s, every block of %zu rows synced\n",
+    std::printf("  vexact: %.0f rows/s, %.0f MB/s, blocks of %zu rows, all synced\n",
                 static_cast<double>(n_) / Median(load), Megabytes() / Median(load), kBlockRows);
     std::printf("  processor time: server %.2f s, client %.2f s\n", Median(server_cpu),
                 Median(client_cpu));

@@ -93,7 +93,8 @@ class Scheduler {
     std::deque<std::unique_ptr<Waiting>> waiting;
     uint64_t queries = 0;  // that are not scanned yet
     bool scanning = false;
-    // The next slice gathers so many searches, or queries, until then; 0: it begins at once.
+    // The next slice gathers so many searches, or queries, until then; 0: it begins at once. While
+    // nobody waits the collection may be gone: then its address is a name and nothing else.
     size_t gather_searches = 0;
     uint64_t gather_queries = 0;
     Clock::time_point gather_until{};

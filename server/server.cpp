@@ -50,9 +50,8 @@ Config WithConnections(Config config) {
   const int64_t most = MostConnections(config.max_connections);
   if (most < config.max_connections && config.sources.contains(kMaxConnections)) {
     spdlog::warn(
-        "connections_limited wanted={} limit={} remedy=\"allow the process more descriptors, two "
-        "for "
-        "each connection: ulimit -Hn\"",
+        "connections_limited wanted={} limit={} remedy=\"allow the process more descriptors, "
+        "two for each connection: ulimit -Hn\"",
         config.max_connections, most);
   }
   config.max_connections = most;
