@@ -12,7 +12,8 @@
 namespace vexact::crash {
 namespace {
 
-constexpr size_t kWindow = 4;
+// Of a stream: with large blocks more than what the server applies together.
+constexpr size_t kWindow = 8;
 // With the pause after each, some times as long as a server needs to notice that there is room
 // again.
 constexpr int kMaxRefusals = 200;

@@ -63,7 +63,8 @@ class Actor {
   bool BeRefused(Operation operation);
   // When the last write was an upsert whose answer never came: the same once more, now and then.
   // That must be as good as having sent it once.
-  bool RepeatLast();  // What made the snapshots that are there for certain, the oldest first.
+  bool RepeatLast();
+  // What made the snapshots that are there for certain, the oldest first.
   std::vector<Operation> Saved() const;
 
   // Lies (writer.h).

@@ -112,14 +112,14 @@ class Checker {
   std::string Describe(const Shadow& shadow, Place place) const;
   static std::vector<Place> Places(uint32_t actor, const Operation& operation);
 
-  void CheckSnapshots();  // What the saver was making of a snapshot when it was interrupted: there
-                          // whole or not at all. Removes it, and returns whether that was possible.
+  void CheckSnapshots();
+  // What the saver was making of a snapshot when it was interrupted: there whole or not at all.
+  // Removes it, and returns whether that was possible.
   bool CheckRestored();
   // Restores a snapshot and takes it away again.
-  void TryRestoring(const client::Snapshot&
-                        snapshot);  // kRestored must be what the collection was when it had the
-                                    // sequence number. Removes it, and returns whether that was
-  // possible.
+  void TryRestoring(const client::Snapshot& snapshot);
+  // kRestored must be what the collection was when it had the sequence number. Removes it, and
+  // returns whether that was possible.
   bool CheckMoment(uint32_t number, uint64_t sequence);
   bool HoldsAtMoment(const Found& found, uint32_t actor, uint32_t number, uint64_t sequence) const;
 
@@ -306,6 +306,7 @@ std::string Checker::Describe(const Shadow& shadow, Place place) const {
   return Text(text, " row ", index, " of ", ActorName(shadow.actor), " should ", should,
               is_there ? "; it is there" : "; it is not");
 }
+
 void Checker::CheckSnapshots() {
   if (!CheckRestored()) return;
   const auto snapshots = client_.ListSnapshots({}, {.timeout = kPatience});

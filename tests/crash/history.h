@@ -2,11 +2,12 @@
 //
 // A file of lines, each on the disk before the actor goes on:
 //
-//   begin 17 upsert 3 120 50 7 17   about to send: write 17, 50 ids of collection 3 from 120 on, in
-//   steps of 7, as of version 17 done 17 1204                    acknowledged, with this sequence
-//   number (0: it was not told) refused 17 INVALID_ARGUMENT     refused: it must have no effect
-//   applied 17 | absent 17          what a check found of a write whose answer never came
-//   seen 3 1204                     collection 3 was seen with that sequence number
+//   begin 17 upsert 3 120 50 7 17 l2   about to send: write 17, 50 ids of collection 3 from 120 on,
+//                                      in steps of 7, as of version 17
+//   done 17 1204                       acknowledged, with this sequence number (0: it was not told)
+//   refused 17 INVALID_ARGUMENT        refused: it must have no effect
+//   applied 17 | absent 17             what a check found of a write whose answer never came
+//   seen 3 1204                        collection 3 was seen with that sequence number
 #pragma once
 
 #include <cstdint>

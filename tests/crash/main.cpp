@@ -34,7 +34,7 @@ int Main(int argc, char** argv) {
     command->add_option("--seed", *seed, "What all vectors follow from")->required();
   }
   writing->add_option("--run", write.run, "Each makes other writes");
-  writing->add_option("--plan", plan, "mix, churn, load or brief");
+  writing->add_option("--plan", plan, "mix, churn, load, brief or stream");
   writing->add_option("--lie", lie, "A lie that the check must find out");
   writing->add_flag("--may-be-full", write.may_be_full, "The disk may be full");
   checking->add_flag("--other-order", check.other_order, "Expect scores added in another order");

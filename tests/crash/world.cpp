@@ -14,6 +14,7 @@ constexpr uint64_t kShared = 16;
 // Numbers of ids by actor; the indices stay far below.
 constexpr uint64_t kActorIds = 1'000'000;
 constexpr std::string_view kTextPrefix = "row-";
+constexpr uint32_t kLoaderIds = 2'000;
 
 class Numbers {
  public:
@@ -44,12 +45,14 @@ uint64_t Mix(std::initializer_list<uint64_t> numbers) {
 const std::vector<CollectionPlan>& Plans() {
   using client::Metric;
   using client::Normalization;
-  // `large` and `fresh` hold more rows than a training wants (8,192), and some full segments.
+  // `large` and `fresh` hold more rows than a training wants (8,192), and some full segments. In
+  // `bulk` few rows are the 4 MiB that the store takes as tables.
   static const auto& plans = *new std::vector<CollectionPlan>{
       {{"mixed", 8, Metric::kCosine, Normalization::kNone}, 400},
       {{"unit", 24, Metric::kInnerProduct, Normalization::kL2}, 800},
       {{"wide", 384, Metric::kCosine, Normalization::kNone}, 300},
       {{"large", 64, Metric::kL2, Normalization::kNone}, 4'000},
+      {{"bulk", 1'024, Metric::kL2, Normalization::kNone}, 100},
       {{"fresh", 128, Metric::kInnerProduct, Normalization::kNone}, 8'500},
   };
   return plans;
@@ -59,7 +62,8 @@ std::string ActorName(uint32_t actor) {
   if (actor < kWriters) return "writer-" + std::to_string(actor);
   if (actor == kKeeper) return "keeper";
   if (actor == kMaker) return "maker";
-  return actor == kSaver ? "saver" : "observer";
+  if (actor == kSaver) return "saver";
+  return actor == kLoader ? "loader" : "observer";
 }
 
 bool OwnsConfig(uint32_t actor, uint32_t collection) {
@@ -67,6 +71,7 @@ bool OwnsConfig(uint32_t actor, uint32_t collection) {
 }
 
 uint32_t OwnedIds(uint32_t actor, uint32_t collection) {
+  if (actor == kLoader) return collection == kBulk ? kLoaderIds : 0;
   const bool owns = collection == kFresh ? actor == kMaker : actor < kWriters;
   return owns ? Plans()[collection].ids : 0;
 }

@@ -21,15 +21,17 @@ struct CollectionPlan {
 
 // By index. All but the last last for ever; kFresh is made, loaded and deleted again and again.
 const std::vector<CollectionPlan>& Plans();
-inline constexpr uint32_t kLarge = 3, kFresh = 4;
+inline constexpr uint32_t kLarge = 3, kBulk = 4, kFresh = 5;
 
 // Whoever sends requests one after another and keeps a log of them. The writers own rows of the
 // lasting collections, the keeper these collections' existence and metric, the maker all there is
-// to kFresh, the saver snapshots and kRestored. The observer sends no writes: it takes note of what
-// others could see.
-inline constexpr uint32_t kWriters = 4, kKeeper = 4, kMaker = 5, kSaver = 6, kObserver = 7;
-inline constexpr uint32_t kActors =
-    7;  // that write// What snapshots are restored to, one after another.
+// to kFresh, the saver snapshots and kRestored, the loader most rows of kBulk. The observer sends
+// no writes: it takes note of what others could see.
+inline constexpr uint32_t kWriters = 4, kKeeper = 4, kMaker = 5, kSaver = 6, kLoader = 7;
+inline constexpr uint32_t kActors = 8;  // that write
+inline constexpr uint32_t kObserver = 8;
+
+// What snapshots are restored to, one after another.
 inline constexpr std::string_view kRestored = "restored";
 
 // "writer-2", "keeper".

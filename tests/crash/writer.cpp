@@ -22,10 +22,10 @@
 namespace vexact::crash {
 namespace {
 
-constexpr std::string_view kPlans[] = {"mix", "churn", "load", "brief"};
-constexpr std::string_view kLies[] = {"none",         "claim-upsert",   "claim-delete",
-                                      "claim-metric", "claim-sequence", "half-batch",
-                                      "wrong-bit",    "stranger",       "claim-snapshot"};
+constexpr std::string_view kPlans[] = {"mix", "churn", "load", "brief", "stream"};
+constexpr std::string_view kLies[] = {
+    "none",      "claim-upsert", "claim-delete",   "claim-metric", "claim-sequence", "half-batch",
+    "wrong-bit", "stranger",     "claim-snapshot", "claim-load",   "small-loads"};
 constexpr uint32_t kMaxBatch = 500;
 constexpr int kBriefWrites = 25;
 constexpr uint32_t kLied = 100;  // ids of a lie about rows
@@ -39,16 +39,19 @@ std::optional<T> Parse(std::span<const std::string_view> names, std::string_view
   return static_cast<T>(found - names.begin());
 }
 
-// A batch of random ids, often one alone, now and then as many as may be.
-Operation RandomBatch(Actor& actor, Operation::Kind kind, uint32_t collection, uint32_t most) {
-  const uint32_t ids = actor.ids(collection);
-  const uint32_t limits[] = {1, 1, 50, 50, most};
-  const uint32_t limit = std::min(ids, limits[actor.Random(std::size(limits))]);
+Operation Scattered(Actor& actor, Operation::Kind kind, uint32_t collection, uint32_t count) {
   return {.kind = kind,
           .collection = collection,
-          .first = actor.Random(ids),
-          .count = 1 + actor.Random(limit),
+          .first = actor.Random(actor.ids(collection)),
+          .count = count,
           .stride = kStrides[actor.Random(std::size(kStrides))]};
+}
+
+// A batch of random ids, often one alone, now and then as many as may be.
+Operation RandomBatch(Actor& actor, Operation::Kind kind, uint32_t collection, uint32_t most) {
+  const uint32_t limits[] = {1, 1, 50, 50, most};
+  const uint32_t limit = std::min(actor.ids(collection), limits[actor.Random(std::size(limits))]);
+  return Scattered(actor, kind, collection, 1 + actor.Random(limit));
 }
 
 // The ids from `first` on, in blocks.
@@ -113,8 +116,8 @@ bool LieAboutRows(Actor& actor, Lie lie) {
 }
 
 bool IsAboutRows(Lie lie) {
-  return lie != Lie::kNone && lie != Lie::kClaimMetric && lie != Lie::kClaimSequence &&
-         lie != Lie::kClaimSnapshot;
+  return lie == Lie::kClaimUpsert || lie == Lie::kClaimDelete || lie == Lie::kHalfBatch ||
+         lie == Lie::kWrongBit || lie == Lie::kStranger;
 }
 
 void RunWriter(Actor& actor, const WriteOptions& options) {
@@ -202,7 +205,9 @@ void RunMaker(Actor& actor, const WriteOptions& options) {
       going = WriteRows(actor, kFresh);
     }
   }
-}  // Again when it is refused, which it may be while the disk is full.
+}
+
+// Again when it is refused, which it may be while the disk is full.
 bool DropRestored(Actor& saver) {
   do {
     if (!saver.Carry({.kind = Operation::kDropRestored})) return false;
@@ -237,6 +242,52 @@ void RunSaver(Actor& actor, const WriteOptions& options) {
   if (options.plan == Plan::kLoad || options.plan == Plan::kBrief) return;
   if (!DropRestored(actor)) return;
   while (SaveOne(actor)) actor.Pause(std::chrono::milliseconds(actor.Random(100)));
+}
+
+// New rows and replacements, in blocks of any size; what of them comes together is small or large.
+std::vector<Operation> MuchToLoad(Actor& loader, Lie lie) {
+  // 200 KB to 4.5 MB: the largest is worth a table by itself.
+  constexpr uint32_t kBlocks[] = {50, 300, 700, 1'100};
+  std::vector<Operation> blocks;
+  for (uint32_t left = 4 + loader.Random(5); left > 0; --left) {
+    const uint32_t rows = kBlocks[loader.Random(std::size(kBlocks))];
+    blocks.push_back(
+        Scattered(loader, Operation::kUpsert, kBulk, lie == Lie::kSmallLoads ? 5 : rows));
+  }
+  return blocks;
+}
+
+// What else happens to rows that came in bulk.
+bool ChangeLoaded(Actor& loader) {
+  const uint32_t count = 1 + loader.Random(loader.ids(kBulk));
+  switch (loader.Random(6)) {
+    case 0:
+      return loader.Carry(Scattered(loader, Operation::kUpsert, kBulk, count));
+    case 1:
+      return loader.BeRefused(Scattered(loader, Operation::kUpsert, kBulk, count));
+    default:
+      return loader.Carry(Scattered(loader, Operation::kDelete, kBulk, count));
+  }
+}
+
+void RunLoader(Actor& actor, const WriteOptions& options) {
+  if (options.lie == Lie::kClaimLoad) {
+    std::vector<Operation> blocks = MuchToLoad(actor, options.lie);
+    const Operation last = blocks.back();
+    blocks.pop_back();
+    if (!actor.CarryBulk(blocks)) return;
+    actor.Claim(last);
+    return actor.Say("lied");
+  }
+  if (options.plan == Plan::kLoad || options.plan == Plan::kBrief) return;
+  if (!actor.RepeatLast()) return;
+  for (bool going = true; going;) {
+    actor.Say("streaming");
+    if (!actor.CarryBulk(MuchToLoad(actor, options.lie))) return;
+    actor.Say("streamed");
+    going = options.lie == Lie::kSmallLoads || ChangeLoaded(actor);
+    if (options.plan != Plan::kStream) actor.Pause(std::chrono::milliseconds(actor.Random(500)));
+  }
 }
 
 // Notes what is visible, which must be durable as well; and notices garbage being collected: dead
@@ -301,7 +352,8 @@ bool Write(const WriteOptions& options) {
       threads.emplace_back([&options, &actor = *actor] {
         if (actor.number() < kWriters) return RunWriter(actor, options);
         if (actor.number() == kKeeper) return RunKeeper(actor, options);
-        actor.number() == kMaker ? RunMaker(actor, options) : RunSaver(actor, options);
+        if (actor.number() == kMaker) return RunMaker(actor, options);
+        actor.number() == kSaver ? RunSaver(actor, options) : RunLoader(actor, options);
       });
     }
     threads.clear();

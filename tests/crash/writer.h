@@ -9,10 +9,11 @@
 namespace vexact::crash {
 
 enum class Plan {
-  kMix,    // everything, a little of each, without end
-  kChurn,  // mostly deletions and replacements, so that there is garbage to collect
-  kLoad,   // as kMix, while the maker loads rows for a training, says "loaded" and ends
-  kBrief,  // as kLoad, but after a few writes it is quiet
+  kMix,     // everything, a little of each, without end
+  kChurn,   // mostly deletions and replacements, so that there is garbage to collect
+  kLoad,    // as kMix, while the maker loads rows for a training, says "loaded" and ends
+  kBrief,   // as kLoad, but after a few writes it is quiet
+  kStream,  // as kMix, while the loader streams blocks that come to the store as tables
 };
 
 // A lie to the harness, which must find it out: without these nobody would know that it can.
@@ -26,6 +27,8 @@ enum class Lie {
   kWrongBit,       // one bit of one vector is not what it should be
   kStranger,       // a row that is in no log
   kClaimSnapshot,  // a snapshot that was never made
+  kClaimLoad,      // an acknowledgement of a block of a stream
+  kSmallLoads,     // no block is worth a table
 };
 
 // "mix", "claim-upsert".
@@ -44,8 +47,8 @@ struct WriteOptions {
 };
 
 // Says on stdout, a line each, what a killer may wait for: "compacting", "compacting database",
-// "loaded", "saving", "saved", "full", "lied". Returns whether every answer was right,
-// up to where the server was gone.
+// "loaded", "saving", "saved", "streaming", "streamed", "full", "lied". Returns whether every
+// answer was right, up to where the server was gone.
 bool Write(const WriteOptions& options);
 
 }  // namespace vexact::crash
