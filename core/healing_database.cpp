@@ -153,7 +153,7 @@ absl::Status HealingDatabase::ReadLeft() {
   return ReadCutOff();
 }
 
-// Rows of writes that were cut off.
+// Rows of writes that were cut off, and their marks, also those that nothing is left of.
 absl::Status HealingDatabase::ReadCutOff() {
   const std::unique_ptr<rocksdb::Iterator> marks(database_->db->NewIterator({}));
   for (marks->Seek(kIncomingPrefix); marks->Valid() && marks->key().starts_with(kIncomingPrefix);

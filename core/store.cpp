@@ -181,8 +181,9 @@ absl::Status Store::Impl::Visit(Family family, CollectionNumber collection, uint
     rocksdb::ReadOptions read;
     read.fill_cache = false;
     // There on a full disk only, which keeps them from being removed.
-    const auto cut_off = CutOffRows(open, collection);
-    const std::string upper_key = RowKey(collection, cut_off ? std::min(end, cut_off->begin) : end);
+    const RowSpan cut_off = CutOffRows(open, collection).value_or(RowSpan());
+    const std::string upper_key =
+        RowKey(collection, cut_off.empty() ? end : std::min(end, cut_off.begin));
     const rocksdb::Slice upper = upper_key;
     read.iterate_upper_bound = &upper;
     const std::unique_ptr<rocksdb::Iterator> at(open.db->NewIterator(read, open.handle(family)));

@@ -416,13 +416,17 @@ std::optional<RowSpan> CutOffRows(const Database& database, CollectionNumber col
   std::string mark, value;
   rocksdb::DB& db = *database.db;
   // In this order: the batch that makes rows count also takes the mark away.
-  if (!db.Get({}, rocksdb::Slice(IncomingKey(collection)), &mark).ok()) return std::nullopt;
-  const std::string key = StateKey(collection);
-  if (!db.Get({}, database.handle(Family::kCollections), key, &value).ok()) return std::nullopt;
+  rocksdb::Status read = db.Get({}, rocksdb::Slice(IncomingKey(collection)), &mark);
+  if (read.IsNotFound()) return RowSpan();
+  if (!read.ok()) return std::nullopt;
+  read = db.Get({}, database.handle(Family::kCollections), StateKey(collection), &value);
+  // All rows of a collection that was dropped are removed anyway.
+  if (read.IsNotFound()) return RowSpan();
   const auto rows = DecodeRowSpan(mark);
   const auto state = DecodeState(value);
+  if (!read.ok() || !rows || !state) return std::nullopt;
   // A mark that damage has left behind a later state is none.
-  return rows && state && state->next_row <= rows->begin ? rows : std::nullopt;
+  return state->next_row <= rows->begin ? *rows : RowSpan();
 }
 
 absl::Status ToStatus(const rocksdb::Status& status, const std::string& directory) {

@@ -68,6 +68,7 @@ struct CollectionEntry {
 struct RowSpan {
   uint64_t begin = 0, end = 0;
 
+  bool empty() const { return begin >= end; }
   bool Has(uint64_t row) const { return begin <= row && row < end; }
 };
 
@@ -127,7 +128,8 @@ absl::StatusOr<Database> OpenDatabase(const std::string& directory, const rocksd
                                       DatabaseMode mode);
 
 // Rows that a write left behind when it was cut off before the batch that makes them count: nobody
-// was told of them (Store::CommitRows). None of a collection whose state cannot be read.
+// was told of them (Store::CommitRows). Empty: there are none, whatever mark there is. Nothing: the
+// mark or the collection's state cannot be read.
 std::optional<RowSpan> CutOffRows(const Database& database, CollectionNumber collection);
 
 // The error that a caller of the store sees; `directory` is the data directory.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "core/store.h"
 #include "core/store_check.h"
+#include "core/store_database.h"
 #include "tests/core/faulty_env.h"
 #include "tests/core/store_fixture.h"
 
@@ -82,6 +83,19 @@ class BulkRowsTest : public ::testing::Test {
                      .env = env_.env()});
     EXPECT_THAT(verified.status(), IsOk());
     return verified.ok() ? verified->problems : 1;
+  }
+
+  // Whether the store, which is not open, has a mark of rows on their way to the collection; leaves
+  // `mark` there, where it is given.
+  bool HasMark(CollectionNumber collection, std::optional<RowSpan> mark = std::nullopt) {
+    auto database = OpenDatabase(options_.directory, DatabaseOptions(env_.env(), 1 << 20),
+                                 DatabaseMode::kReadWrite);
+    EXPECT_THAT(database.status(), IsOk());
+    rocksdb::DB& db = *database->db;
+    const std::string key = IncomingKey(collection);
+    if (mark && !db.Put({}, key, Encode(*mark)).ok()) ADD_FAILURE() << "no mark was left";
+    std::string value;
+    return db.Get({}, key, &value).ok();
   }
 
   // Files that are on their way to the database.
@@ -258,6 +272,23 @@ TEST_F(BulkRowsTest, RowsThatWereCutOffAreNotReadOnAFullDisk) {
   after[docs_].rows.insert(rows.begin(), rows.end());
   after[docs_].state = State(150);
   EXPECT_EQ(All(), after);
+}
+
+TEST_F(BulkRowsTest, AMarkThatNothingIsLeftOfGoesWithTheNextStart) {
+  ASSERT_NO_FATAL_FAILURE(MustCreate());
+  ASSERT_THAT(PutTables(*store_, docs_, State(100), Rows(0, 100)), IsOk());
+  const Contents before = All();
+  store_.reset();
+  const CollectionNumber dropped = docs_ + 1;
+  EXPECT_FALSE(HasMark(docs_));
+  // Of rows that count by now, and of a collection that is gone.
+  EXPECT_TRUE(HasMark(docs_, RowSpan{50, 80}));
+  EXPECT_TRUE(HasMark(dropped, RowSpan{0, 10}));
+  ASSERT_NO_FATAL_FAILURE(MustOpen());
+  EXPECT_EQ(All(), before);
+  store_.reset();
+  EXPECT_FALSE(HasMark(docs_));
+  EXPECT_FALSE(HasMark(dropped));
 }
 
 // Everything around a damaged place in a table of vectors can be kept.
