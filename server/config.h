@@ -19,6 +19,11 @@ namespace vexact::server {
 // The number of processors that this process may use, at least 1.
 int AvailableProcessors();
 
+// Calls that are open at one time on one connection: more than a client needs, few enough that a
+// connection's calls, which take some 20 kB each before they have sent anything, do not fill the
+// memory. gRPC's clients hold back what is beyond.
+inline constexpr int kMaxCallsPerConnection = 4'096;
+
 // What the program is started for.
 enum class Task {
   kServe,

@@ -163,6 +163,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   if (config.max_idle_seconds > 0) {
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 1000 * config.max_idle_seconds);
   }
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(config.max_message_bytes));
   grpc::Service* const services[] = {&parts->collections, &parts->points,    &parts->search,

@@ -51,6 +51,7 @@ void Describe(const ServiceContext& context, const Caller& caller, v1::GetInfoRe
   limits.set_max_memory_bytes(static_cast<uint64_t>(context.config.max_memory_bytes));
   limits.set_max_key_requests_per_second(static_cast<uint64_t>(caller.requests_per_second()));
   limits.set_max_connections(static_cast<uint64_t>(context.config.max_connections));
+  limits.set_max_calls_per_connection(kMaxCallsPerConnection);
   uint64_t rows = 0;
   uint64_t collections = 0;
   MemoryUse memory;

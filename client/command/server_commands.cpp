@@ -77,7 +77,8 @@ Json ToJson(const ServerInfo& info) {
             {"max_waiting_queries", limits.max_waiting_queries},
             {"max_memory_bytes", limits.max_memory_bytes},
             {"max_key_requests_per_second", limits.max_key_requests_per_second},
-            {"max_connections", limits.max_connections}}}};
+            {"max_connections", limits.max_connections},
+            {"max_calls_per_connection", limits.max_calls_per_connection}}}};
 }
 
 std::string Count(uint64_t count, const std::string& one) {
@@ -131,7 +132,8 @@ int RunInfo(const Globals& globals, const NoOptions&) {
             << Thousands(limits.max_waiting_queries) << " waiting queries, "
             << (limits.max_memory_bytes == 0 ? "no limit of memory"
                                              : Bytes(limits.max_memory_bytes) + " of memory")
-            << ", " << Thousands(limits.max_connections) << " connections\n";
+            << ", " << Thousands(limits.max_connections) << " connections of "
+            << Thousands(limits.max_calls_per_connection) << " calls\n";
   if (limits.max_key_requests_per_second > 0) {
     std::cout << "            for this key " << Thousands(limits.max_key_requests_per_second)
               << " requests a second\n";

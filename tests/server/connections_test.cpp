@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <deque>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -112,6 +115,54 @@ TEST(ConnectionLimitTest, IsHalfOfTheDescriptorsAtMostAndTheLogSaysSo) {
     EXPECT_THAT(server.process.log(), warning);
   } else {
     EXPECT_THAT(server.process.log(), Not(warning));
+  }
+}
+
+// A stream of upserts that stays open until it is cancelled.
+class OpenStream {
+ public:
+  OpenStream(v1::Points::Stub& points, grpc::CompletionQueue& queue)
+      : stream_(points.PrepareAsyncBulkUpsert(&context_, &queue)) {
+    stream_->StartCall(nullptr);
+  }
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientAsyncReaderWriter<v1::UpsertRequest, v1::BulkUpsertResponse>> stream_;
+};
+
+TEST(ConnectionLimitTest, OneConnectionHasSoManyCallsAtOnce) {
+  RunningServer server;
+  v1::GetInfoResponse info;
+  ASSERT_THAT(server.Info(&info), IsOk());
+  const uint32_t most = info.limits().max_calls_per_connection();
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  const auto channel = grpc::CreateCustomChannel(server.process.address(),
+                                                 grpc::InsecureChannelCredentials(), arguments);
+  const auto points = v1::Points::NewStub(channel);
+  const auto info_stub = v1::Server::NewStub(channel);
+  grpc::CompletionQueue queue;
+  std::deque<OpenStream> streams;
+  void* tag = nullptr;
+  bool ok = false;
+  for (uint32_t i = 0; i < most; ++i) {
+    streams.emplace_back(*points, queue);
+    ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  }
+  // The connection is full: the next call is held back, while others' connections are served.
+  grpc::ClientContext late;
+  late.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
+  EXPECT_EQ(info_stub->GetInfo(&late, v1::GetInfoRequest(), &info).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_THAT(server.Info(&info), IsOk());
+  for (OpenStream& stream : streams) stream.Cancel();
+  PatientContext patient;
+  EXPECT_THAT(info_stub->GetInfo(&patient, v1::GetInfoRequest(), &info), IsOk());
+  streams.clear();
+  queue.Shutdown();
+  while (queue.Next(&tag, &ok)) {
   }
 }
 

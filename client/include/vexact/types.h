@@ -274,6 +274,7 @@ struct Limits {
   // That the caller's API key may make; 0: no limit.
   uint64_t max_key_requests_per_second = 0;
   uint64_t max_connections = 0;
+  uint32_t max_calls_per_connection = 0;
 };
 
 // What an acknowledged write has survived.
