@@ -7,7 +7,6 @@
 #include <exception>
 #include <new>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -41,7 +40,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
         call_(call),
         handler_(std::move(handler)),
         trace_(context, call, method),
-        interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
+        interrupt_(call) {}
 
   void Start(Role role, std::string_view method, uint64_t bytes, bool here) {
     absl::StatusOr<Caller> caller = context_.access.Admit(call_, role, method);
@@ -60,10 +59,10 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
  private:
   void CarryOut() {
     trace_.Begin();
-    absl::Status status = interrupt_.Check();
+    absl::Status status = interrupt_->Check();
     if (status.ok()) {
       status = RunGuarded([this] {
-        handler_({.trace = trace_, .interrupt = interrupt_, .caller = *caller_},
+        handler_({.trace = trace_, .interrupt = *interrupt_, .caller = *caller_},
                  [this](const absl::Status& result) { Complete(result); });
         return absl::OkStatus();
       });
@@ -74,7 +73,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   void Complete(const absl::Status& status) {
     storage_fails_ = context_.storage.Watch();
-    if (absl::IsCancelled(status) && absl::Now() + kDeadlineSlack >= interrupt_.deadline) {
+    if (absl::IsCancelled(status) && absl::Now() + kDeadlineSlack >= interrupt_->deadline) {
       return End(absl::DeadlineExceededError("the deadline passed before the request was done"));
     }
     End(status);
@@ -87,7 +86,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     Finish(ToGrpc(status, caller_));
   }
 
-  void OnCancel() override { stop_.request_stop(); }
+  void OnCancel() override { interrupt_.Cancel(); }
   void OnDone() override { delete this; }
   // Neither of the two waits for anything: gRPC need not wake a thread for them, which would cost a
   // quarter of what a small call costs.
@@ -97,8 +96,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   grpc::CallbackServerContext& call_;
   const Handler handler_;
   RequestTrace trace_;
-  std::stop_source stop_;
-  const Interrupt interrupt_;
+  CallInterrupt interrupt_;
   std::optional<Caller> caller_;  // once it is let in
   Admission::Ticket ticket_;
   bool storage_fails_ = false;

@@ -8,9 +8,11 @@
 #include <google/protobuf/arena.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -63,6 +65,31 @@ void CountRefusal(Metrics& metrics, const absl::Status& status);
 
 // The deadline that the caller gave, or the infinite future.
 absl::Time DeadlineOf(const grpc::CallbackServerContext& call);
+
+// Why a call should stop: its deadline, or its caller, of whose leaving gRPC tells on a thread of
+// its own.
+class CallInterrupt {
+ public:
+  explicit CallInterrupt(const grpc::CallbackServerContext& call)
+      : interrupt_{.stop = source_.get_token(), .deadline = DeadlineOf(call)} {
+    made_.store(true, std::memory_order_release);
+  }
+
+  // Safe from any thread, as soon as it is made.
+  void Cancel() {
+    // acquire: pairs with the release above. gRPC, too, orders the beginning of a call before its
+    // cancellation, but not so that ThreadSanitizer sees it.
+    if (made_.load(std::memory_order_acquire)) source_.request_stop();
+  }
+
+  const Interrupt& operator*() const { return interrupt_; }
+  const Interrupt* operator->() const { return &interrupt_; }
+
+ private:
+  std::stop_source source_;
+  const Interrupt interrupt_;
+  std::atomic<bool> made_ = false;
+};
 
 // The handler's status, or that of the exception it threw.
 absl::Status RunGuarded(const std::function<absl::Status()>& handler);

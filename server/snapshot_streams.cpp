@@ -9,7 +9,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -151,10 +150,7 @@ template <typename Reactor>
 class Stream : public Reactor {
  protected:
   Stream(ServiceContext& context, grpc::CallbackServerContext& call, std::string_view method)
-      : context_(context),
-        call_(call),
-        trace_(context, call, method),
-        interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
+      : context_(context), call_(call), trace_(context, call, method), interrupt_(call) {}
 
   // Lets the call in, until its end.
   absl::Status Enter(Role role, std::string_view method) {
@@ -188,7 +184,7 @@ class Stream : public Reactor {
   }
 
   absl::Status CheckInterrupt() const {
-    const absl::Status status = interrupt_.Check();
+    const absl::Status status = interrupt_->Check();
     // A read that ends by the cancellation may come before the news of it.
     if (absl::IsCancelled(status) || (status.ok() && call_.IsCancelled())) {
       return absl::CancelledError("the caller cancelled the stream");
@@ -212,13 +208,12 @@ class Stream : public Reactor {
   ServiceContext& context_;
 
  private:
-  void OnCancel() override { stop_.request_stop(); }
+  void OnCancel() override { interrupt_.Cancel(); }
   void OnDone() override { delete this; }
 
   const grpc::CallbackServerContext& call_;
   RequestTrace trace_;
-  std::stop_source stop_;
-  const Interrupt interrupt_;
+  CallInterrupt interrupt_;
   std::optional<Caller> caller_;
   Admission::Ticket ticket_;
   // Never waited for. It says of each step that it is after the one before, in words that

@@ -5,7 +5,6 @@
 #include <mutex>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -63,10 +62,7 @@ class ParsedUpsert {
 class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   BulkUpsert(ServiceContext& context, grpc::CallbackServerContext& call)
-      : context_(context),
-        call_(call),
-        trace_(context, call, kMethod),
-        interrupt_{.stop = stop_.get_token(), .deadline = DeadlineOf(call)} {}
+      : context_(context), call_(call), trace_(context, call, kMethod), interrupt_(call) {}
 
   void Start() {
     std::unique_lock lock(mutex_);
@@ -166,7 +162,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   absl::Status ApplyAll(const Requests& requests, Requests& answers) {
     std::vector<std::unique_ptr<ParsedUpsert>> run;
     for (const grpc::ByteBuffer& bytes : requests) {
-      if (absl::Status status = interrupt_.Check(); !status.ok()) return Numbered(status);
+      if (absl::Status status = interrupt_->Check(); !status.ok()) return Numbered(status);
       auto parsed = std::make_unique<ParsedUpsert>();
       const absl::Status status = parsed->Parse(*caller_, bytes);
       if (!run.empty() && (!status.ok() || parsed->collection() != run.back()->collection())) {
@@ -256,15 +252,14 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     Finish(ToGrpc(status_, caller_));
   }
 
-  void OnCancel() override { stop_.request_stop(); }
+  void OnCancel() override { interrupt_.Cancel(); }
   void OnDone() override { delete this; }
 
   ServiceContext& context_;
   const grpc::CallbackServerContext& call_;
   RequestTrace trace_;
   std::optional<Caller> caller_;  // of what is applied
-  std::stop_source stop_;
-  const Interrupt interrupt_;
+  CallInterrupt interrupt_;
   uint64_t applied_ = 0;  // requests; touched by what applies alone
 
   std::mutex mutex_;  // guards what follows
