@@ -1,7 +1,5 @@
 #include "server/admission.h"
 
-#include <utility>
-
 #include "absl/strings/str_format.h"
 #include "server/call.h"
 
@@ -12,19 +10,6 @@ namespace {
 constexpr std::chrono::milliseconds kRetry{100};
 
 }  // namespace
-
-Admission::Ticket::Ticket(Ticket&& other) noexcept
-    : admission_(std::exchange(other.admission_, nullptr)), bytes_(other.bytes_) {}
-
-Admission::Ticket& Admission::Ticket::operator=(Ticket&& other) noexcept {
-  std::swap(admission_, other.admission_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-Admission::Ticket::~Ticket() {
-  if (admission_ != nullptr) admission_->Leave(bytes_);
-}
 
 Admission::Admission(uint64_t max_bytes) : max_bytes_(max_bytes) {
   SetProgress("the store is being opened");
@@ -41,7 +26,7 @@ absl::StatusOr<Admission::Ticket> Admission::Enter(uint64_t bytes) {
   }
   ++inside_;
   bytes_ += bytes;
-  return Ticket(this, bytes);
+  return Ticket(this, {bytes});
 }
 
 absl::Status Admission::status() const {

@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string_view>
 
@@ -20,20 +21,12 @@ namespace vexact::server {
 // Thread safety: every method may be called from any thread.
 class Admission {
  public:
-  // The right to be carried out; move-only. Its end says that the request is over.
-  class Ticket {
-   public:
-    Ticket() = default;
-    Ticket(Ticket&& other) noexcept;
-    Ticket& operator=(Ticket&& other) noexcept;
-    ~Ticket();
-
-   private:
-    friend class Admission;
-    Ticket(Admission* admission, uint64_t bytes) : admission_(admission), bytes_(bytes) {}
-    Admission* admission_ = nullptr;
-    uint64_t bytes_ = 0;
+  struct Leaving {
+    uint64_t bytes = 0;
+    void operator()(Admission* admission) const { admission->Leave(bytes); }
   };
+  // The right to be carried out. It owns no Admission: its end says that the request is over.
+  using Ticket = std::unique_ptr<Admission, Leaving>;
 
   // `max_bytes`: of the requests inside.
   explicit Admission(uint64_t max_bytes);

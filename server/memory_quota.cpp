@@ -25,14 +25,6 @@ uint64_t Measure(const Catalog& catalog) {
 
 }  // namespace
 
-MemoryQuota::Reservation::~Reservation() {
-  if (quota_ == nullptr) return;
-  const std::lock_guard lock(quota_->mutex_);
-  quota_->reserved_ -= bytes_;
-  // The last measure has not seen them.
-  quota_->taken_ += bytes_;
-}
-
 absl::Status MemoryQuota::Admit(const Catalog& catalog, uint64_t rows, uint32_t dimension) {
   if (most_ == 0) return absl::OkStatus();
   const uint64_t bytes = BytesOf(rows, dimension);
@@ -49,7 +41,14 @@ absl::StatusOr<MemoryQuota::Reservation> MemoryQuota::Reserve(const Catalog& cat
   const std::lock_guard lock(mutex_);
   if (absl::Status status = Check(catalog, rows, bytes); !status.ok()) return status;
   reserved_ += bytes;
-  return Reservation(this, bytes);
+  return Reservation(this, {bytes});
+}
+
+void MemoryQuota::Release(uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  reserved_ -= bytes;
+  // The last measure has not seen them.
+  taken_ += bytes;
 }
 
 absl::Status MemoryQuota::Check(const Catalog& catalog, uint64_t rows, uint64_t bytes) {

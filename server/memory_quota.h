@@ -3,8 +3,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <mutex>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,30 +26,18 @@ class MemoryQuota {
   // Whether `rows` more rows of so many dimensions may be added; RESOURCE_EXHAUSTED.
   absl::Status Admit(const Catalog& catalog, uint64_t rows, uint32_t dimension);
 
-  // Room for rows that are not measured yet, as their collection is not in the catalog; move-only.
-  // Its end says that they are, or will not come.
-  class Reservation {
-   public:
-    Reservation() = default;
-    Reservation(Reservation&& other) noexcept
-        : quota_(std::exchange(other.quota_, nullptr)), bytes_(other.bytes_) {}
-    Reservation& operator=(Reservation&& other) noexcept {
-      std::swap(quota_, other.quota_);
-      std::swap(bytes_, other.bytes_);
-      return *this;
-    }
-    ~Reservation();
-
-   private:
-    friend class MemoryQuota;
-    Reservation(MemoryQuota* quota, uint64_t bytes) : quota_(quota), bytes_(bytes) {}
-    MemoryQuota* quota_ = nullptr;
-    uint64_t bytes_ = 0;
+  struct Releasing {
+    uint64_t bytes = 0;
+    void operator()(MemoryQuota* quota) const { quota->Release(bytes); }
   };
+  // Room for rows that are not measured yet, as their collection is not in the catalog. It owns no
+  // MemoryQuota: its end says that they are, or will not come.
+  using Reservation = std::unique_ptr<MemoryQuota, Releasing>;
   // The same for all rows of a collection to be; they stay admitted as long as the reservation is.
   absl::StatusOr<Reservation> Reserve(const Catalog& catalog, uint64_t rows, uint32_t dimension);
 
  private:
+  void Release(uint64_t bytes);
   // REQUIRES: mutex_ is held.
   absl::Status Check(const Catalog& catalog, uint64_t rows, uint64_t bytes);
 

@@ -198,7 +198,7 @@ class Stream : public Reactor {
     trace_.Answered();
     trace_.End(status, storage_fails_);
     Discard();
-    ticket_ = {};
+    ticket_.reset();
     this->Finish(ToGrpc(status, caller_));
   }
 
@@ -370,7 +370,7 @@ class RestoreStream final : public Stream<grpc::ServerReadReactor<grpc::ByteBuff
 
   void Discard() override {
     restoration_.reset();
-    reservation_ = {};
+    reservation_.reset();
   }
 
   grpc::ByteBuffer& response_;

@@ -270,7 +270,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   uint64_t arrived_bytes_ = 0;
   Requests answers_;  // while writing_: the first is gRPC's
   uint64_t acknowledged_ = 0;
-  std::optional<Admission::Ticket> ticket_;
+  Admission::Ticket ticket_;
   absl::Status status_;  // that the stream ends with
   std::string_view broken_;
   bool storage_fails_ = false;
