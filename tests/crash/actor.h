@@ -12,16 +12,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
 #include "tests/crash/history.h"
 #include "tests/crash/world.h"
 #include "tests/crash/writer.h"
 #include "vexact/client.h"
 
 namespace vexact::crash {
-
-// No answer for so long is a defect. Machines that run tests stand still at times.
-inline constexpr absl::Duration kPatience = absl::Minutes(10);
 
 // What all actors of a run share.
 struct Session {

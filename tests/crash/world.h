@@ -10,9 +10,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "vexact/types.h"
 
 namespace vexact::crash {
+
+// No answer for so long is a defect. Machines that run tests stand still at times.
+inline constexpr absl::Duration kPatience = absl::Minutes(10);
 
 struct CollectionPlan {
   client::CollectionSpec spec;
