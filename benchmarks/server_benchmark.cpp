@@ -2,6 +2,7 @@
 // vexactd and the load generator `vexact bench` on this machine, beside the engine in this process;
 // prints times and lines "RATIO <name> <value>".
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -27,6 +28,8 @@ using nlohmann::json;
 constexpr char kCollection[] = "sentences";
 constexpr size_t kBatch = 64;
 constexpr uint32_t kK = 10;
+// Between two searches of a client, about: what a call takes besides its search.
+constexpr std::chrono::microseconds kPause(250);
 // Queries of the requests that overload: refusing one, most of which is receiving it, costs less
 // and less against answering it.
 constexpr int kOverloadBatches[] = {16, 64};
@@ -41,9 +44,10 @@ class ServerBenchmark {
 
   // In turn, because the machine may be slower from one minute to the next.
   void Compare(int rounds) {
-    std::vector<double> engine_one, engine_batch, one, clients;
+    std::vector<double> engine_one, engine_paused, engine_batch, one, clients;
     for (int round = 0; round < rounds; ++round) {
       engine_one.push_back(Median(EngineSeconds(1)));
+      engine_paused.push_back(Median(EngineSeconds(1, kPause)));
       one.push_back(Bench({"--clients", "1"})["search"]["latency_ms"]["p50"].get<double>() / 1e3);
       // Of all, not of the median: the clients' throughput has the slow ones in it as well.
       const std::vector<double> batches = EngineSeconds(kBatch);
@@ -51,8 +55,11 @@ class ServerBenchmark {
                              std::accumulate(batches.begin(), batches.end(), 0.0));
       clients.push_back(Bench({"--clients", "64"})["search"]["requests_per_s"].get<double>());
     }
-    std::printf("  one query: engine median %.3f ms, one client %.3f ms\n",
-                Median(engine_one) * 1e3, Median(one) * 1e3);
+    std::printf(
+        "  one query: engine median %.3f ms, %.3f ms after a pause of %.2f ms; one client %.3f "
+        "ms\n",
+        Median(engine_one) * 1e3, Median(engine_paused) * 1e3,
+        std::chrono::duration<double, std::milli>(kPause).count(), Median(one) * 1e3);
     std::printf("  engine, batches of 64: %.0f queries a second; 64 clients of one query: %.0f\n",
                 Median(engine_batch), Median(clients));
     PrintRatio("server_adds_ms", (Median(one) - Median(engine_one)) * 1e3);
@@ -138,8 +145,8 @@ class ServerBenchmark {
     }
   }
 
-  // Of each search of so many queries.
-  std::vector<double> EngineSeconds(size_t batch) {
+  // Of each search of so many queries, with a pause before each.
+  std::vector<double> EngineSeconds(size_t batch, std::chrono::microseconds pause = {}) {
     std::vector<double> seconds;
     const double end = Seconds() + seconds_;
     for (size_t first = 0; Seconds() < end; first += batch) {
@@ -147,6 +154,7 @@ class ServerBenchmark {
       for (size_t i = 0; i < batch; ++i) {
         queries.push_back({.target = std::span(data_.queries[(first + i) % data_.queries.size()])});
       }
+      if (pause.count() > 0) std::this_thread::sleep_for(pause);
       const double start = Seconds();
       Must(engine_->Search(queries, {.k = kK}).status());
       seconds.push_back(Seconds() - start);
