@@ -154,6 +154,7 @@ class Stream : public Reactor {
 
   // Lets the call in, until its end.
   absl::Status Enter(Role role, std::string_view method) {
+    std::lock_guard step(step_);
     absl::StatusOr<Caller> caller = context_.access.Admit(call_, role, method);
     if (!caller.ok()) return caller.status();
     caller_ = *std::move(caller);
@@ -195,10 +196,13 @@ class Stream : public Reactor {
 
   // The last act: gRPC may have destroyed this when Finish returns.
   void End(const absl::Status& status) {
-    trace_.Answered();
-    trace_.End(status, storage_fails_);
-    Discard();
-    ticket_.reset();
+    {
+      std::lock_guard step(step_);
+      trace_.Answered();
+      trace_.End(status, storage_fails_);
+      Discard();
+      ticket_.reset();
+    }
     this->Finish(ToGrpc(status, caller_));
   }
 
