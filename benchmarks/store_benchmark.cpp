@@ -62,17 +62,21 @@ class StoreBenchmark {
     std::filesystem::remove_all(folder_, ignored);
   }
 
-  // Against the same bytes written to the same disk by dd, and synced.
-  void BulkLoad() {
+  // Against the same bytes written to the same disk by dd, and synced: in turns, because a disk's
+  // speed changes from one minute to the next. Nothing else is under way when either begins.
+  void BulkLoad(int rounds) {
     std::printf("\nbulk load: %zu x %u float32, %.0f MB\n", n_, kDimension, Megabytes());
-    const std::string source = folder_ / "rows";
+    const std::string source = folder_ / "rows", copy = folder_ / "dd";
     std::ofstream(source, std::ios::binary)
         .write(reinterpret_cast<const char*>(rows_.data()),
                static_cast<std::streamsize>(rows_.size() * sizeof(float)));
     std::vector<double> dd, load, server_cpu, client_cpu;
-    for (int round = 0; round < kRounds; ++round) {
-      dd.push_back(CopyByDd(source));
+    uint64_t written = 0;
+    for (int round = 0; round < rounds; ++round) {
       RemoveCollection();
+      std::filesystem::remove(copy);
+      WaitUntilQuiet();
+      dd.push_back(CopyByDd(source, copy));
       const uint64_t before = ProcessNumber(server_->pid(), "io", "write_bytes");
       const double server_before = ProcessorSeconds(server_->pid());
       const double client_before = ProcessorSeconds(getpid());
@@ -81,10 +85,15 @@ class StoreBenchmark {
       load.push_back(Seconds() - start);
       server_cpu.push_back(ProcessorSeconds(server_->pid()) - server_before);
       client_cpu.push_back(ProcessorSeconds(getpid()) - client_before);
-      if (round + 1 == kRounds) WaitUntilQuiet();
-      written_ = ProcessNumber(server_->pid(), "io", "write_bytes") - before;
+      std::printf("  dd %4.0f ms, vexact %4.0f ms: %.2f    processor: server %.2f s, client %.2f s\n",
+                  dd.back() * 1e3, load.back() * 1e3, dd.back() / load.back(), server_cpu.back(),
+                  client_cpu.back());
+      std::fflush(stdout);
+      if (round + 1 == rounds) WaitUntilQuiet();
+      written = ProcessNumber(server_->pid(), "io", "write_bytes") - before;
     }
     std::filesystem::remove(source);
+    std::filesystem::remove(copy);
     PrintTimes("dd", dd);
     PrintTimes("vexact", load);
     std::printf("  vexact: %.0f rows/s, %.0f MB/s, blocks of %zu rows, all synced\n",
@@ -93,7 +102,7 @@ class StoreBenchmark {
                 Median(client_cpu));
     PrintRatio("bulk_load_vs_dd", Median(dd) / Median(load));
     PrintRatio("bulk_write_amplification",
-               static_cast<double>(written_) / static_cast<double>(rows_.size() * sizeof(float)));
+               static_cast<double>(written) / static_cast<double>(rows_.size() * sizeof(float)));
   }
 
   // Upserts of one row each.
@@ -137,7 +146,6 @@ class StoreBenchmark {
   }
 
  private:
-  static constexpr int kRounds = 3;
   static constexpr double kSecondsOfUpserts = 5;
 
   void Start() {
@@ -149,14 +157,12 @@ class StoreBenchmark {
   double Megabytes() const { return static_cast<double>(rows_.size() * sizeof(float)) / 1e6; }
 
   // Seconds of writing and syncing the file's bytes.
-  double CopyByDd(const std::string& source) const {
-    const std::string target = folder_ / "dd";
+  static double CopyByDd(const std::string& source, const std::string& target) {
     const double start = Seconds();
     const auto finished = testing::Run(
         {"dd", "if=" + source, "of=" + target, "bs=1M", "conv=fsync"}, {}, std::chrono::minutes(5));
     const double seconds = Seconds() - start;
     if (finished.status != 0) throw std::runtime_error(finished.err);
-    std::filesystem::remove(target);
     return seconds;
   }
 
@@ -171,6 +177,8 @@ class StoreBenchmark {
     for (size_t begin = 0; begin < rows; begin += kBlockRows) {
       PointBlock block;
       const size_t end = std::min(rows, begin + kBlockRows);
+      block.ids.reserve(end - begin);
+      block.vectors.reserve((end - begin) * kDimension);
       for (size_t i = begin; i < end; ++i) {
         block.ids.emplace_back(uint64_t{first_id + i});
         const float* const row = rows_.data() + i % n_ * kDimension;
@@ -181,8 +189,9 @@ class StoreBenchmark {
     if (Must(writer.Finish()).rows != rows) throw std::runtime_error("rows are missing");
   }
 
-  // Until nothing is written any more: flushed, re-encoded, codes saved.
+  // Until nothing is written any more: flushed, re-encoded, codes saved, what was removed given back.
   void WaitUntilQuiet() const {
+    sync();
     uint64_t last = 0;
     for (int quiet = 0; quiet < 5;) {
       std::this_thread::sleep_for(std::chrono::seconds(1));
@@ -223,7 +232,6 @@ class StoreBenchmark {
   const size_t n_;
   std::unique_ptr<testing::ServerProcess> server_;
   std::unique_ptr<client::Client> client_;
-  uint64_t written_ = 0;
 };
 
 int Run(int argc, char** argv) {
@@ -241,6 +249,10 @@ int Run(int argc, char** argv) {
   app.add_option("--data", data_dir, "folder of sentences.f16.npy")->capture_default_str();
   app.add_option("--rows", most, "most rows of a restart")->capture_default_str();
   std::vector<std::string> parts = {"bulk", "upserts", "restart"};
+  int rounds = 5;
+  app.add_option("--rounds", rounds, "bulk loads, each beside a dd")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("PART", parts, "bulk, upserts or restart; all when none is named")
       ->check(CLI::IsMember({"bulk", "upserts", "restart"}));
   CLI11_PARSE(app, argc, argv);
@@ -248,7 +260,7 @@ int Run(int argc, char** argv) {
       std::filesystem::path(parent) / ("vexact-bench-store." + std::to_string(getpid())),
       Rows(data_dir));
   const auto wanted = [&](const char* part) { return std::ranges::count(parts, part) > 0; };
-  if (wanted("bulk")) benchmark.BulkLoad();
+  if (wanted("bulk")) benchmark.BulkLoad(rounds);
   if (wanted("upserts")) benchmark.SingleRows();
   if (!wanted("restart")) return 0;
   std::printf("\nrestart\n%10s %10s %14s %14s %14s\n", "rows", "serving s", "first search ms",

@@ -136,26 +136,41 @@ absl::Status Collection::Publish() {
 }
 
 absl::StatusOr<UpsertResult> Collection::Upsert(std::span<const PointView> points) {
-  return UpsertInOrder({&points, 1}).front();
+  const auto checked = Check(points);
+  if (!checked.ok()) return checked.status();
+  return UpsertInOrder({&*checked, 1}).front();
+}
+
+absl::StatusOr<CheckedPoints> Collection::Check(std::span<const PointView> points) const {
+  if (points.empty())
+    return absl::InvalidArgumentError("the request has no points; it needs at least 1");
+  if (absl::Status status =
+          ValidateIds("row", points.size(), [&](size_t i) { return points[i].id; });
+      !status.ok()) {
+    return status;
+  }
+  CheckedPoints checked;
+  checked.points_ = points;
+  checked.dots_.resize(points.size());
+  for (size_t i = 0; i < points.size(); ++i) {
+    const auto dot =
+        CheckVector(absl::StrFormat("row %d", i), points[i].vector, table_.name, table_.config);
+    if (!dot.ok()) return dot.status();
+    checked.dots_[i] = *dot;
+  }
+  return checked;
 }
 
 std::vector<absl::StatusOr<UpsertResult>> Collection::UpsertInOrder(
-    std::span<const std::span<const PointView>> requests) {
-  // Deques: a write refers to its dots, and to the write before it.
-  std::deque<std::vector<double>> dots;
-  std::deque<Write> writes;
+    std::span<const CheckedPoints> requests) {
+  std::deque<Write> writes;  // each refers to the one before it
   std::vector<Write*> queue;
-  absl::Status refused;
-  for (const std::span<const PointView> points : requests) {
-    auto checked = CheckPoints(points);
-    refused = checked.status();
-    if (!refused.ok()) break;
-    dots.push_back(*std::move(checked));
-    queue.push_back(&writes.emplace_back(Write::Upsert{points, dots.back()},
-                                         points.size() * sizeof(float) * dimension(),
+  for (const CheckedPoints& request : requests) {
+    queue.push_back(&writes.emplace_back(Write::Upsert{request.points_, request.dots_},
+                                         request.size() * sizeof(float) * dimension(),
                                          queue.empty() ? nullptr : queue.back()));
   }
-  if (!queue.empty()) Pass(queue);
+  Pass(queue);
   std::vector<absl::StatusOr<UpsertResult>> results;
   for (const Write& write : writes) {
     if (!write.status.ok()) {
@@ -165,30 +180,8 @@ std::vector<absl::StatusOr<UpsertResult>> Collection::UpsertInOrder(
     activity_.AddWrite(write.added, write.replaced, 0);
     results.emplace_back(UpsertResult{write.added, write.replaced, write.sequence});
   }
-  if (!results.empty() && results.front().ok()) ReportWork();
-  if (!refused.ok() && (results.empty() || results.back().ok())) {
-    results.emplace_back(std::move(refused));
-  }
+  if (results.front().ok()) ReportWork();
   return results;
-}
-
-absl::StatusOr<std::vector<double>> Collection::CheckPoints(
-    std::span<const PointView> points) const {
-  if (points.empty())
-    return absl::InvalidArgumentError("the request has no points; it needs at least 1");
-  if (absl::Status status =
-          ValidateIds("row", points.size(), [&](size_t i) { return points[i].id; });
-      !status.ok()) {
-    return status;
-  }
-  std::vector<double> dots(points.size());
-  for (size_t i = 0; i < points.size(); ++i) {
-    const auto dot =
-        CheckVector(absl::StrFormat("row %d", i), points[i].vector, table_.name, table_.config);
-    if (!dot.ok()) return dot.status();
-    dots[i] = *dot;
-  }
-  return dots;
 }
 
 absl::StatusOr<DeleteResult> Collection::Delete(std::span<const IdView> ids) {
@@ -417,10 +410,7 @@ void Collection::ReportWork() const {
   const size_t full = parts - (parts > 0 && !state->IsFull(parts - 1) ? 1 : 0);
   // relaxed: of two that see the same number one is enough.
   const bool filled = full_seen_.exchange(full, std::memory_order_relaxed) != full;
-  if (care_.IsTrainingDue(*state) || IsCompactionDue(table_, *state) ||
-      (filled && codes_ != nullptr)) {
-    on_work_();
-  }
+  if (care_.IsTrainingDue(*state) || IsCompactionDue(table_, *state) || filled) on_work_();
 }
 
 absl::StatusOr<uint64_t> Collection::Compact(const std::stop_token& stop) {
@@ -454,7 +444,21 @@ absl::Status Collection::Maintain(const std::stop_token& stop, const Maintenance
   if (absl::Status status = Recode(stop); !status.ok()) return status;
   const uint64_t stale = before.rows - before.coded_rows;
   if (report && stale > 0) report(*this, {MaintenanceEvent::kRecoded, stale, absl::Now() - begin});
+  if (absl::Status status = UseHugePages(stop); !status.ok()) return status;
   return SaveCodesWhenQuiet(stop);
+}
+
+absl::Status Collection::UseHugePages(const std::stop_token& stop) {
+  std::lock_guard maintaining(maintain_mutex_);
+  const Snapshot state = table_.state.Take();
+  for (size_t p = 0; p < state->parts.size(); ++p) {
+    if (!state->IsFull(p)) continue;
+    if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
+    state->parts[p].segment->UseHugePages();
+    state->parts[p].codes->UseHugePages();
+    table_.GiveWay();
+  }
+  return absl::OkStatus();
 }
 
 bool Collection::IsSaveDue() const {

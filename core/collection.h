@@ -93,6 +93,18 @@ class PreparedSearch {
   SearchResult result_;
 };
 
+// Points that have passed the collection's door. They are only viewed: they must stay until the
+// upsert is done.
+class CheckedPoints {
+ public:
+  size_t size() const { return points_.size(); }
+
+ private:
+  friend class Collection;
+  std::span<const PointView> points_;
+  std::vector<double> dots_;  // of the vectors with themselves, as they were handed in
+};
+
 // The queries [begin, end) of a search.
 struct SearchPart {
   PreparedSearch* search;
@@ -193,11 +205,12 @@ class Collection {
   // twice.
   absl::StatusOr<UpsertResult> Upsert(std::span<const PointView> points);
 
-  // Several upserts, each as Upsert, in this order; they share what making them durable costs. The
-  // first that fails ends it, those behind it are not carried out: there is a result for each up to
-  // that one.
-  std::vector<absl::StatusOr<UpsertResult>> UpsertInOrder(
-      std::span<const std::span<const PointView>> requests);
+  // The same in two steps, so that the next points may be checked while the disk works for others.
+  // Check finds what is wrong with points by themselves. UpsertInOrder carries out several upserts,
+  // at least one, in this order; they share what making them durable costs. The first that fails
+  // ends it, those behind it are not carried out: there is a result for each up to that one.
+  absl::StatusOr<CheckedPoints> Check(std::span<const PointView> points) const;
+  std::vector<absl::StatusOr<UpsertResult>> UpsertInOrder(std::span<const CheckedPoints> requests);
 
   // Deletes points; unknown ids are counted as missing. At least one id, none twice.
   absl::StatusOr<DeleteResult> Delete(std::span<const IdView> ids);
@@ -250,11 +263,11 @@ class Collection {
   // the disk fails.
   absl::Status SaveCodes(const std::stop_token& stop = {});
 
-  // Whatever of these is due: the layout is trained when there are enough rows, again after
-  // fourfold growth, and when something was written and many more rows than before pass the first
-  // slab. Codes are saved when nothing was written for a second, so that a bulk load, which trains
-  // and codes anew as it grows, writes them once; or a minute after they could have been. Gives way
-  // to searches. For the background.
+  // Whatever of these is due: full segments get huge pages; the layout is trained when there are
+  // enough rows, again after fourfold growth, and when something was written and many more rows
+  // than before pass the first slab. Codes are saved when nothing was written for a second, so that
+  // a bulk load, which trains and codes anew as it grows, writes them once; or a minute after they
+  // could have been. Gives way to searches. For the background.
   absl::Status Maintain(const std::stop_token& stop = {}, const MaintenanceReport& report = {});
 
   // How long from now the collection will be quiet, if nothing is written any more; not above 0
@@ -282,9 +295,6 @@ class Collection {
   MemoryUse memory() const;
 
  private:
-  // The dot products of the points with themselves; what Upsert refuses without looking at the rows
-  // there are.
-  absl::StatusOr<std::vector<double>> CheckPoints(std::span<const PointView> points) const;
   // Has the writes carried out, with others that wait.
   void Pass(std::span<Write* const> writes);
   // The outcome of those that are not refused on their own.
@@ -300,6 +310,8 @@ class Collection {
 
   // Says that Maintain has something to do, when it has.
   void ReportWork() const;
+  // Of full segments that writes have filled.
+  absl::Status UseHugePages(const std::stop_token& stop);
   bool IsSaveDue() const;
   absl::Status SaveCodesWhenQuiet(const std::stop_token& stop);
 

@@ -50,10 +50,10 @@ uint32_t RowTable::NextSegmentRows(uint64_t rows) const {
 }
 
 absl::StatusOr<CollectionState::Part> RowTable::NewPart(std::shared_ptr<const Layout> layout,
-                                                        uint32_t rows) const {
-  auto segment = Segment::Create(config.dimension, rows);
+                                                        uint32_t rows, HugePages huge) const {
+  auto segment = Segment::Create(config.dimension, rows, huge);
   if (!segment.ok()) return segment.status();
-  auto codes = SegmentCodes::Create(std::move(layout), (*segment)->capacity());
+  auto codes = SegmentCodes::Create(std::move(layout), (*segment)->capacity(), huge);
   if (!codes.ok()) return codes.status();
   return CollectionState::Part{*std::move(segment), *std::move(codes), 0};
 }

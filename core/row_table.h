@@ -37,8 +37,8 @@ struct RowTable {
   // How large a segment is to be made behind `rows` rows.
   uint32_t NextSegmentRows(uint64_t rows) const;
   // An empty segment. RESOURCE_EXHAUSTED.
-  absl::StatusOr<CollectionState::Part> NewPart(std::shared_ptr<const Layout> layout,
-                                                uint32_t rows) const;
+  absl::StatusOr<CollectionState::Part> NewPart(std::shared_ptr<const Layout> layout, uint32_t rows,
+                                                HugePages huge = HugePages::kAtOnce) const;
   const Kernel& kernel() const;
 
   struct RowRange {

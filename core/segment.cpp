@@ -1,5 +1,6 @@
 #include "core/segment.h"
 
+#include <linux/mman.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -19,10 +20,10 @@ constexpr size_t kTextBlockBytes = size_t{64} << 10;
 
 }  // namespace
 
-absl::StatusOr<Pages> Pages::Map(size_t bytes) {
+absl::StatusOr<Pages> Pages::Map(size_t bytes, HugePages huge) {
   // Room to start at a huge page's boundary; untouched pages cost address space only.
-  const bool huge = bytes >= kHugePageBytes;
-  const size_t mapped = bytes + (huge ? kHugePageBytes : 0);
+  const bool large = bytes >= kHugePageBytes;
+  const size_t mapped = bytes + (large ? kHugePageBytes : 0);
   void* address = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
@@ -33,24 +34,38 @@ absl::StatusOr<Pages> Pages::Map(size_t bytes) {
   pages.mapping_ = address;
   pages.mapped_bytes_ = mapped;
   pages.address_ = address;
-  if (huge) {
+  if (large) {
     const auto start = reinterpret_cast<uintptr_t>(address);
     pages.address_ = reinterpret_cast<void*>((start + kHugePageBytes - 1) & ~(kHugePageBytes - 1));
-    // Only advice: without huge pages everything works, a little slower.
-    (void)madvise(pages.address_, bytes, MADV_HUGEPAGE);
+    if (huge == HugePages::kAtOnce) {
+      // Only advice: without huge pages everything works, a little slower.
+      (void)madvise(pages.address_, bytes, MADV_HUGEPAGE);
+    } else {
+      pages.to_move_ = bytes;
+    }
   }
   return pages;
+}
+
+void Pages::UseHugePages() {
+  const size_t bytes = std::exchange(to_move_, 0);
+  if (bytes == 0) return;
+  // What cannot be moved now is left to the kernel, which goes on looking at what is advised.
+  (void)madvise(address_, bytes, MADV_HUGEPAGE);
+  (void)madvise(address_, bytes, MADV_COLLAPSE);
 }
 
 Pages::Pages(Pages&& other) noexcept
     : mapping_(std::exchange(other.mapping_, nullptr)),
       mapped_bytes_(std::exchange(other.mapped_bytes_, 0)),
-      address_(std::exchange(other.address_, nullptr)) {}
+      address_(std::exchange(other.address_, nullptr)),
+      to_move_(std::exchange(other.to_move_, 0)) {}
 
 Pages& Pages::operator=(Pages&& other) noexcept {
   std::swap(mapping_, other.mapping_);
   std::swap(mapped_bytes_, other.mapped_bytes_);
   std::swap(address_, other.address_);
+  std::swap(to_move_, other.to_move_);
   return *this;
 }
 
@@ -58,7 +73,8 @@ Pages::~Pages() {
   if (mapping_ != nullptr) munmap(mapping_, mapped_bytes_);
 }
 
-absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(uint32_t dimension, uint32_t capacity) {
+absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(uint32_t dimension, uint32_t capacity,
+                                                         HugePages huge) {
   const auto whole_groups =
       static_cast<uint32_t>((capacity + kGroupRows - 1) / kGroupRows * kGroupRows);
   std::unique_ptr<Segment> segment(new Segment(dimension, whole_groups));
@@ -68,11 +84,17 @@ absl::StatusOr<std::unique_ptr<Segment>> Segment::Create(uint32_t dimension, uin
       {&segment->numbers_, sizeof(uint64_t)},           {&segment->id_forms_, sizeof(uint8_t)},
   };
   for (const auto& [column, row_bytes] : columns) {
-    auto pages = Pages::Map(row_bytes * whole_groups);
+    auto pages = Pages::Map(row_bytes * whole_groups, huge);
     if (!pages.ok()) return pages.status();
     *column = *std::move(pages);
   }
   return segment;
+}
+
+void Segment::UseHugePages() {
+  for (Pages* column : {&rows_, &dots_, &died_, &ids_, &numbers_, &id_forms_}) {
+    column->UseHugePages();
+  }
 }
 
 void Segment::Append(uint64_t number, IdView id, std::span<const float> vector, double dot) {

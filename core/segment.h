@@ -13,16 +13,27 @@
 
 namespace vexact {
 
+// When memory is put into huge pages, which are quicker to read. To get one takes up to some
+// milliseconds where a hypervisor has to find it first: nothing for a write to wait for.
+enum class HugePages {
+  kAtOnce,
+  kLater,  // when UseHugePages is called
+};
+
 // Anonymous pages, zero-filled, 64-byte aligned (in fact page aligned), backed by huge pages where
 // the kernel gives them. Memory is taken from the machine only as it is touched.
 class Pages {
  public:
   Pages() = default;
   // RESOURCE_EXHAUSTED when the address space cannot be had.
-  static absl::StatusOr<Pages> Map(size_t bytes);
+  static absl::StatusOr<Pages> Map(size_t bytes, HugePages huge = HugePages::kAtOnce);
   Pages(Pages&& other) noexcept;
   Pages& operator=(Pages&& other) noexcept;
   ~Pages();
+
+  // Moves what is here into huge pages, unless it is in such: a copy, during which readers of what
+  // is moved wait. No two calls at a time.
+  void UseHugePages();
 
   template <typename T>
   T* as() const {
@@ -33,6 +44,7 @@ class Pages {
   void* mapping_ = nullptr;
   size_t mapped_bytes_ = 0;
   void* address_ = nullptr;  // the first usable byte of the mapping
+  size_t to_move_ = 0;       // bytes from there that UseHugePages is to move
 };
 
 // Rows of one dimension with their numbers (store.h), ids, own dot products and tombstones. Rows
@@ -46,7 +58,8 @@ class Segment {
  public:
   // REQUIRES: dimension and capacity >= 1. The capacity is rounded up to whole groups of codes.
   // RESOURCE_EXHAUSTED when memory cannot be reserved.
-  static absl::StatusOr<std::unique_ptr<Segment>> Create(uint32_t dimension, uint32_t capacity);
+  static absl::StatusOr<std::unique_ptr<Segment>> Create(uint32_t dimension, uint32_t capacity,
+                                                         HugePages huge = HugePages::kAtOnce);
 
   uint32_t dimension() const { return dimension_; }
   uint32_t capacity() const { return capacity_; }
@@ -80,6 +93,9 @@ class Segment {
   uint64_t died(uint32_t row) const {
     return died_.as<std::atomic<uint64_t>>()[row].load(std::memory_order_relaxed);
   }
+
+  // For a full segment, in the background: as Pages'.
+  void UseHugePages();
 
   // Rows buried so far.
   uint32_t dead() const { return dead_.load(std::memory_order_relaxed); }

@@ -3,7 +3,7 @@
 namespace vexact {
 
 absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
-    std::shared_ptr<const Layout> layout, uint32_t capacity) {
+    std::shared_ptr<const Layout> layout, uint32_t capacity, HugePages huge) {
   std::unique_ptr<SegmentCodes> codes(new SegmentCodes(std::move(layout)));
   CodeColumns& columns = codes->columns_;
   columns.layout = codes->layout_.get();
@@ -11,7 +11,7 @@ absl::StatusOr<std::unique_ptr<SegmentCodes>> SegmentCodes::Create(
   absl::Status status;
   const auto reserve_all = [&]<typename T>(T*& column, size_t numbers) {
     if (!status.ok() || numbers == 0) return;
-    auto pages = Pages::Map(sizeof(T) * numbers);
+    auto pages = Pages::Map(sizeof(T) * numbers, huge);
     if (!pages.ok()) {
       status = pages.status();
       return;
@@ -55,6 +55,10 @@ std::vector<std::span<std::byte>> SegmentCodes::Columns(uint32_t rows) const {
   add(columns_.bend, rows);
   add(columns_.later, layout_->later_at(rows));
   return columns;
+}
+
+void SegmentCodes::UseHugePages() {
+  for (Pages& pages : pages_) pages.UseHugePages();
 }
 
 void SegmentCodes::Encode(const Segment& segment, const Kernel& kernel, uint32_t begin,

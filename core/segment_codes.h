@@ -23,7 +23,8 @@ class SegmentCodes {
  public:
   // REQUIRES: capacity is the segment's. RESOURCE_EXHAUSTED when memory cannot be reserved.
   static absl::StatusOr<std::unique_ptr<SegmentCodes>> Create(std::shared_ptr<const Layout> layout,
-                                                              uint32_t capacity);
+                                                              uint32_t capacity,
+                                                              HugePages huge = HugePages::kAtOnce);
   SegmentCodes(const SegmentCodes&) = delete;
   SegmentCodes& operator=(const SegmentCodes&) = delete;
 
@@ -33,6 +34,9 @@ class SegmentCodes {
   // Writer: codes the groups that `end` rows make whole and `begin` rows did not. REQUIRES: the
   // segment has `end` rows.
   void Encode(const Segment& segment, const Kernel& kernel, uint32_t begin, uint32_t end);
+
+  // For a full segment's, in the background: as Pages'.
+  void UseHugePages();
 
   // The codes of the first `rows` rows, as they are in memory: column by column, in an order of
   // their own. REQUIRES: rows is a number of whole groups.

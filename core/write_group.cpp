@@ -78,7 +78,8 @@ absl::StatusOr<std::vector<RowLocation>> WriteGroup::Append(const Write::Upsert&
     if (state_.parts.empty() || state_.IsFull(state_.parts.size() - 1)) {
       auto part =
           table_.NewPart(care_.current(),
-                         table_.NextSegmentRows(state_.live_rows + state_.dead_rows + rows.size()));
+                         table_.NextSegmentRows(state_.live_rows + state_.dead_rows + rows.size()),
+                         HugePages::kLater);
       if (!part.ok()) {
         // The state as it was; the numbers stay given out.
         state_.parts.resize(parts);

@@ -61,8 +61,8 @@ void RequestTrace::ReadId() {
                                          kRequestIdKey, kMaxRequestIdLength)));
 }
 
-void RequestTrace::Arrive() {
-  arrival_ = begin_ = Clock::now();
+void RequestTrace::Arrive(Clock::time_point arrival) {
+  arrival_ = begin_ = arrival;
   work_.emplace<std::monostate>();
 }
 

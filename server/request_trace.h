@@ -36,8 +36,9 @@ class RequestTrace {
   const std::string& id() const { return id_; }
   Clock::time_point arrival() const { return arrival_; }
 
-  // The next request of a stream has come. (The first, or the only one, came with the call.)
-  void Arrive();
+  // The next request of a stream, which came then. (The first, or the only one, came with the
+  // call.)
+  void Arrive(Clock::time_point arrival);
   // A request thread has taken the request in hand.
   void Begin();
 

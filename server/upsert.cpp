@@ -39,15 +39,15 @@ class ParsedUpsert {
     return server::Parse(caller, bytes, request_);
   }
 
-  // After Parse.
-  absl::Status Read(const Collection& collection) {
+  // After Parse. What it gives views this.
+  absl::StatusOr<CheckedPoints> Check(const Collection& collection) {
     auto points = ReadPoints(request_, collection, floats_);
-    if (points.ok()) points_ = *std::move(points);
-    return points.status();
+    if (!points.ok()) return points.status();
+    points_ = *std::move(points);
+    return collection.Check(points_);
   }
 
   const std::string& collection() const { return request_.collection(); }
-  std::span<const PointView> points() const { return points_; }
 
  private:
   google::protobuf::Arena arena_;
@@ -56,9 +56,23 @@ class ParsedUpsert {
   std::vector<PointView> points_;
 };
 
-// One stream. It reads ahead while a request thread applies what has come; what follows one another
-// for the same collection is applied together, so that it becomes durable together. Owns itself,
-// like a unary call.
+// What of a stream is applied together.
+struct Batch {
+  // What follows one another for the same collection.
+  struct Run {
+    std::shared_ptr<Collection> collection;
+    std::vector<std::unique_ptr<ParsedUpsert>> requests;  // what points views
+    std::vector<CheckedPoints> points;
+  };
+
+  RequestTrace::Clock::time_point arrival = {};
+  std::vector<Run> runs = {};
+  absl::Status refused;  // the request behind them, which the stream ends with
+};
+
+// One stream. It reads ahead; what has come is parsed and checked on a request thread, while what
+// came before it is applied, together, so that it becomes durable together, on another. Owns
+// itself, like a unary call.
 class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   BulkUpsert(ServiceContext& context, grpc::CallbackServerContext& call)
@@ -78,10 +92,11 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   // calls back from within a call of ours.)
   void Continue(std::unique_lock<std::mutex> lock) {
     if (finished_) return;
-    const bool under_way = applying_ || writing_;
-    if (status_.ok() && !applying_ && !arrived_.empty()) Admit(&Access::AdmitAgain);
-    if (status_.ok() && !under_way && !arrived_.empty()) Enter();
-    const bool ends = !status_.ok() || (read_ended_ && arrived_.empty());
+    StartApply();
+    StartCheck();
+    if (!status_.ok()) checked_.reset();
+    const bool under_way = checking_ || applying_ || writing_;
+    const bool ends = !status_.ok() || (read_ended_ && arrived_.empty() && !checked_);
     if (ends && !under_way && answers_.empty()) {
       finished_ = true;
       lock.unlock();
@@ -91,21 +106,32 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
       writing_ = true;
       StartWrite(&answers_.front());
     }
-    if (ends) return;
-    if (!reading_ && !read_ended_ && arrived_bytes_ < kReadAheadBytes &&
+    if (status_.ok() && !reading_ && !read_ended_ && arrived_bytes_ < kReadAheadBytes &&
         arrived_.size() < kReadAheadRequests) {
       reading_ = true;
       StartRead(&incoming_);
     }
-    if (!applying_ && !arrived_.empty()) {
-      applying_ = true;
-      trace_.Arrive();
-      context_.threads.Run([this, requests = Take()] { Apply(requests); });
-    }
   }
 
-  // What is to be applied together. Not all there is: while it is applied and answered, what is
-  // left keeps the client's window open.
+  void StartApply() {
+    if (!status_.ok() || applying_ || !checked_) return;
+    applying_ = true;
+    batch_ = *std::exchange(checked_, std::nullopt);
+    context_.threads.Run([this] { Apply(); });
+  }
+
+  void StartCheck() {
+    if (!status_.ok() || checking_ || checked_ || refused_ || arrived_.empty()) return;
+    Admit(&Access::AdmitAgain);
+    if (status_.ok()) Enter();
+    if (!status_.ok()) return;
+    checking_ = true;
+    taken_ = Take();
+    context_.threads.Run([this] { Check(); });
+  }
+
+  // What is to be applied together. Not all there is: meanwhile, what is left keeps the client's
+  // window open.
   Requests Take() {
     Requests taken;
     uint64_t bytes = 0;
@@ -118,7 +144,7 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     return taken;
   }
 
-  // For whatever is applied anew: a stream may be open when its key is revoked.
+  // For whatever is begun anew: a stream may be open when its key is revoked.
   void Admit(decltype(&Access::Admit) how) {
     absl::StatusOr<Caller> caller =
         (context_.access.*how)(call_, Permission<v1::UpsertRequest>::kRole, kMethod);
@@ -143,10 +169,52 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     status_ = status;
   }
 
-  void Apply(const Requests& requests) {
+  void Check() {
+    Batch batch;
+    batch.arrival = RequestTrace::Clock::now();
+    batch.refused = RunGuarded([&] { return CheckAll(batch); });
+    taken_.clear();
+    std::unique_lock lock(mutex_);
+    refused_ = !batch.refused.ok();
+    checked_ = std::move(batch);
+    checking_ = false;
+    Continue(std::move(lock));
+  }
+
+  absl::Status CheckAll(Batch& batch) {
+    for (; !taken_.empty(); taken_.pop_front()) {
+      if (absl::Status status = interrupt_->Check(); !status.ok()) return status;
+      auto parsed = std::make_unique<ParsedUpsert>();
+      absl::Status status = parsed->Parse(*caller_, taken_.front());
+      if (status.ok()) status = AddTo(batch, std::move(parsed));
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddTo(Batch& batch, std::unique_ptr<ParsedUpsert> parsed) const {
+    Batch::Run next;
+    const bool follows = !batch.runs.empty() &&
+                         batch.runs.back().requests.front()->collection() == parsed->collection();
+    if (!follows) {
+      auto collection = context_.catalog().Get(parsed->collection());
+      if (!collection.ok()) return collection.status();
+      next.collection = *std::move(collection);
+    }
+    auto points = parsed->Check(follows ? *batch.runs.back().collection : *next.collection);
+    if (!points.ok()) return points.status();
+    Batch::Run& run = follows ? batch.runs.back() : batch.runs.emplace_back(std::move(next));
+    run.requests.push_back(std::move(parsed));
+    run.points.push_back(*std::move(points));
+    return absl::OkStatus();
+  }
+
+  void Apply() {
     Requests answers;
+    trace_.Arrive(batch_.arrival);
     trace_.Begin();
-    const absl::Status status = RunGuarded([&] { return ApplyAll(requests, answers); });
+    const absl::Status status = RunGuarded([&] { return ApplyAll(answers); });
+    batch_ = {};
     const bool storage_fails = context_.storage.Watch();
     trace_.Answered();
     std::unique_lock lock(mutex_);
@@ -159,38 +227,28 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     Continue(std::move(lock));
   }
 
-  absl::Status ApplyAll(const Requests& requests, Requests& answers) {
-    std::vector<std::unique_ptr<ParsedUpsert>> run;
-    for (const grpc::ByteBuffer& bytes : requests) {
-      if (absl::Status status = interrupt_->Check(); !status.ok()) return Numbered(status);
-      auto parsed = std::make_unique<ParsedUpsert>();
-      const absl::Status status = parsed->Parse(*caller_, bytes);
-      if (!run.empty() && (!status.ok() || parsed->collection() != run.back()->collection())) {
-        if (absl::Status applied = ApplyRun(run, answers); !applied.ok()) return applied;
-        run.clear();
-      }
-      if (!status.ok()) return Numbered(status);
-      run.push_back(std::move(parsed));
+  absl::Status ApplyAll(Requests& answers) {
+    for (const Batch::Run& run : batch_.runs) {
+      if (absl::Status status = ApplyRun(run, answers); !status.ok()) return status;
     }
-    return ApplyRun(run, answers);
+    return batch_.refused.ok() ? batch_.refused : Numbered(batch_.refused);
   }
 
-  // Requests for one collection; adds the answer to each that was applied.
-  absl::Status ApplyRun(std::span<const std::unique_ptr<ParsedUpsert>> run, Requests& answers) {
-    const auto collection = context_.catalog().Get(run.front()->collection());
-    if (!collection.ok()) return Numbered(collection.status());
-    std::vector<std::span<const PointView>> requests;
+  // Adds the answer to each request that was applied.
+  absl::Status ApplyRun(const Batch::Run& run, Requests& answers) {
+    const Collection& collection = *run.collection;
     absl::Status refused;
-    size_t rows = 0;
-    for (const auto& request : run) {
-      refused = request->Read(**collection);
-      if (refused.ok()) refused = AdmitRows(context_, **collection, request->points().size());
+    size_t admitted = 0, rows = 0;
+    for (const CheckedPoints& points : run.points) {
+      refused = AdmitRows(context_, collection, points.size());
       if (!refused.ok()) break;
-      requests.push_back(request->points());
-      rows += request->points().size();
+      ++admitted;
+      rows += points.size();
     }
-    trace_.write() = {.collection = (*collection)->name(), .rows = rows};
-    for (const auto& result : (*collection)->UpsertInOrder(requests)) {
+    trace_.write() = {.collection = collection.name(), .rows = rows};
+    if (admitted == 0) return Numbered(refused);  // a run has a request
+    for (const auto& result :
+         run.collection->UpsertInOrder(std::span(run.points).first(admitted))) {
       if (!result.ok()) return Numbered(result.status());
       v1::BulkUpsertResponse response;
       Fill(*result, *response.mutable_result());
@@ -230,7 +288,8 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
       answers_.clear();
       if (status_.ok()) Break("before a request could be acknowledged");
     }
-    if (!applying_ && arrived_.empty() && answers_.empty()) ticket_.reset();
+    const bool idle = !checking_ && !checked_ && !applying_ && arrived_.empty();
+    if (idle && answers_.empty()) ticket_.reset();
     Continue(std::move(lock));
   }
 
@@ -258,17 +317,21 @@ class BulkUpsert final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   ServiceContext& context_;
   const grpc::CallbackServerContext& call_;
   RequestTrace trace_;
-  std::optional<Caller> caller_;  // of what is applied
+  std::optional<Caller> caller_;  // of what is checked
   CallInterrupt interrupt_;
-  uint64_t applied_ = 0;  // requests; touched by what applies alone
+  Requests taken_;        // while checking_: Check's
+  Batch batch_;           // while applying_: Apply's
+  uint64_t applied_ = 0;  // requests; Apply's as well
 
   std::mutex mutex_;  // guards what follows
-  bool reading_ = false, read_ended_ = false, applying_ = false, writing_ = false,
-       finished_ = false;
+  bool reading_ = false, read_ended_ = false, checking_ = false, applying_ = false,
+       writing_ = false, finished_ = false;
   grpc::ByteBuffer incoming_;  // while reading_: gRPC's
   Requests arrived_;
   uint64_t arrived_bytes_ = 0;
-  Requests answers_;  // while writing_: the first is gRPC's
+  std::optional<Batch> checked_;
+  bool refused_ = false;  // what was checked last ends the stream
+  Requests answers_;      // while writing_: the first is gRPC's
   uint64_t acknowledged_ = 0;
   Admission::Ticket ticket_;
   absl::Status status_;  // that the stream ends with

@@ -65,27 +65,24 @@ TEST_F(CollectionTest, CountsWhatAWriteDidAndNumbersIt) {
 }
 
 TEST_F(CollectionTest, UpsertsInOrderEndAtTheFirstThatFails) {
-  for (const bool at_the_door : {true, false}) {
-    const auto collection = Make(1, Metric::kCosine);
-    const float bad = at_the_door ? std::numeric_limits<float>::infinity() : 0.0f;
-    const std::vector<std::vector<Point>> requests = {{{Number(1), {1}}, {Number(2), {2}}},
-                                                      {{Number(2), {3}}},
-                                                      {{Number(3), {bad}}},
-                                                      {{Number(4), {4}}},
-                                                      {{Number(1), {1.5f}}}};
-    std::vector<std::vector<PointView>> views;
-    std::vector<std::span<const PointView>> spans;
-    for (const auto& request : requests) views.push_back(Views(request));
-    for (const auto& request : views) spans.emplace_back(request);
-    const auto results = collection->UpsertInOrder(spans);
-    ASSERT_EQ(results.size(), 3u);
-    EXPECT_EQ(results[0]->added, 2u);
-    EXPECT_EQ(results[1]->replaced, 1u);
-    EXPECT_EQ(results[1]->sequence, 2u);
-    EXPECT_EQ(results[2].status().code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_EQ(collection->info().sequence, 2u);
-    EXPECT_THAT(Contents(*collection), ElementsAre(Point{Number(1), {1}}, Point{Number(2), {3}}));
-  }
+  const auto collection = Make(1, Metric::kCosine);
+  const std::vector<std::vector<Point>> requests = {{{Number(1), {1}}, {Number(2), {2}}},
+                                                    {{Number(2), {3}}},
+                                                    {{Number(3), {0}}},  // of no direction
+                                                    {{Number(4), {4}}},
+                                                    {{Number(1), {1.5f}}}};
+  std::vector<std::vector<PointView>> views;
+  std::vector<CheckedPoints> checked;
+  for (const auto& request : requests) views.push_back(Views(request));
+  for (const auto& request : views) checked.push_back(*collection->Check(request));
+  const auto results = collection->UpsertInOrder(checked);
+  ASSERT_EQ(results.size(), 3u);
+  EXPECT_EQ(results[0]->added, 2u);
+  EXPECT_EQ(results[1]->replaced, 1u);
+  EXPECT_EQ(results[1]->sequence, 2u);
+  EXPECT_EQ(results[2].status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(collection->info().sequence, 2u);
+  EXPECT_THAT(Contents(*collection), ElementsAre(Point{Number(1), {1}}, Point{Number(2), {3}}));
 }
 
 TEST_F(CollectionTest, AWriteThatChangesNothingTakesNoNumber) {

@@ -44,6 +44,27 @@ TEST(Pages, AreZeroAlignedAndOwnedOnce) {
   }
 }
 
+TEST(Segment, KeepsRowsBitForBitWhenTheyMoveIntoHugePages) {
+  constexpr uint32_t kDimension = 512, kRows = 4'000;  // some huge pages and a part of one
+  const auto segment = *Segment::Create(kDimension, kRows, HugePages::kLater);
+  std::vector<Point> points;
+  for (uint32_t row = 0; row < kRows; ++row) {
+    points.push_back({uint64_t{row} * 7, std::vector<float>(kDimension, static_cast<float>(row))});
+    Append(*segment, points.back());
+  }
+  segment->Bury(17, 3);
+  const float* const first = segment->vector(0).data();
+  for (int times = 0; times < 2; ++times) {
+    segment->UseHugePages();
+    EXPECT_EQ(segment->vector(0).data(), first) << "readers have such addresses";
+    for (uint32_t row = 0; row < kRows; ++row) {
+      ASSERT_EQ(Read(*segment, row), points[row]);
+      ASSERT_EQ(segment->number(row), row + 100);
+      ASSERT_EQ(segment->died(row), row == 17 ? 3 : 0);
+    }
+  }
+}
+
 TEST(Segment, KeepsRowsBitForBit) {
   const auto segment = MakeSegment(3, 4);
   EXPECT_EQ(segment->dimension(), 3);
