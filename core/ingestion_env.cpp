@@ -25,6 +25,15 @@ class IngestionFiles : public rocksdb::FileSystemWrapper {
     kept_by_thread->push_back(path);
     return rocksdb::IOStatus::OK();
   }
+
+  // Asked for only to sync once more what BulkTables has synced; RocksDB does without where a file
+  // system cannot.
+  rocksdb::IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions& file,
+                                       std::unique_ptr<rocksdb::FSWritableFile>* result,
+                                       rocksdb::IODebugContext* debug) override {
+    if (kept_by_thread == nullptr) return target()->ReopenWritableFile(path, file, result, debug);
+    return rocksdb::IOStatus::NotSupported();
+  }
 };
 
 }  // namespace

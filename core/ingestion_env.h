@@ -1,4 +1,4 @@
-// Keeps the tables of an ingestion that fails.
+// Keeps the tables of an ingestion that fails, and syncs none twice.
 #pragma once
 
 #include <rocksdb/env.h>
@@ -16,7 +16,8 @@ class IngestionEnv : public rocksdb::EnvWrapper {
  public:
   explicit IngestionEnv(rocksdb::Env* below);
 
-  // While it lives, this thread deletes no table of a database with such an Env.
+  // While it lives, this thread deletes no table of a database with such an Env, and RocksDB does
+  // not sync what it takes over: who made the tables has.
   class Keeping {
    public:
     Keeping();

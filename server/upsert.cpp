@@ -22,8 +22,8 @@ constexpr std::string_view kMethod = "Points/BulkUpsert";
 // What a stream may have here and not yet under way, but for one request that is larger.
 constexpr uint64_t kReadAheadBytes = kGroupBytes;
 constexpr size_t kReadAheadRequests = 64;
-// What of that is applied together: enough for the store to write it as tables.
-constexpr uint64_t kTogetherBytes = kReadAheadBytes / 2;
+// What of that is applied together, but for the rest of its last request: one group of the store.
+constexpr uint64_t kTogetherBytes = kGroupBytes / 4 * 3;
 
 // Whether so many rows may be added; a refusal is counted.
 absl::Status AdmitRows(ServiceContext& context, const Collection& collection, uint64_t rows) {
