@@ -85,9 +85,10 @@ class StoreBenchmark {
       load.push_back(Seconds() - start);
       server_cpu.push_back(ProcessorSeconds(server_->pid()) - server_before);
       client_cpu.push_back(ProcessorSeconds(getpid()) - client_before);
-      std::printf("  dd %4.0f ms, vexact %4.0f ms: %.2f    processor: server %.2f s, client %.2f s\n",
-                  dd.back() * 1e3, load.back() * 1e3, dd.back() / load.back(), server_cpu.back(),
-                  client_cpu.back());
+      std::printf(
+          "  dd %4.0f ms, vexact %4.0f ms: %.2f    processor: server %.2f s, client %.2f s\n",
+          dd.back() * 1e3, load.back() * 1e3, dd.back() / load.back(), server_cpu.back(),
+          client_cpu.back());
       std::fflush(stdout);
       if (round + 1 == rounds) WaitUntilQuiet();
       written = ProcessNumber(server_->pid(), "io", "write_bytes") - before;
@@ -189,7 +190,8 @@ class StoreBenchmark {
     if (Must(writer.Finish()).rows != rows) throw std::runtime_error("rows are missing");
   }
 
-  // Until nothing is written any more: flushed, re-encoded, codes saved, what was removed given back.
+  // Until nothing is written any more: flushed, re-encoded, codes saved, what was removed given
+  // back.
   void WaitUntilQuiet() const {
     sync();
     uint64_t last = 0;
