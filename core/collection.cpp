@@ -19,6 +19,8 @@ namespace {
 // Codes are saved when nothing was written for so long, or so long after they could have been.
 constexpr absl::Duration kQuiet = absl::Seconds(1);
 constexpr absl::Duration kLongestUnsaved = absl::Minutes(1);
+// A segment of less has nothing that could be moved into huge pages.
+constexpr uint64_t kLargeBytes = 2 << 20;
 
 // The first id that occurs twice, as a pair of positions (earlier, later).
 std::optional<std::pair<size_t, size_t>> FindDuplicate(size_t n, auto&& id) {
@@ -410,7 +412,12 @@ void Collection::ReportWork() const {
   const size_t full = parts - (parts > 0 && !state->IsFull(parts - 1) ? 1 : 0);
   // relaxed: of two that see the same number one is enough.
   const bool filled = full_seen_.exchange(full, std::memory_order_relaxed) != full;
-  if (care_.IsTrainingDue(*state) || IsCompactionDue(table_, *state) || filled) on_work_();
+  const bool large =
+      uint64_t{table_.FullSegmentRows()} * dimension() * sizeof(float) >= kLargeBytes;
+  if (care_.IsTrainingDue(*state) || IsCompactionDue(table_, *state) ||
+      (filled && (codes_ != nullptr || large))) {
+    on_work_();
+  }
 }
 
 absl::StatusOr<uint64_t> Collection::Compact(const std::stop_token& stop) {

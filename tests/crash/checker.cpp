@@ -68,6 +68,7 @@ class Checker {
   // What the saver was making of a snapshot when it was interrupted: there whole or not at all.
   // Removes it, and returns whether that was possible.
   bool CheckRestored();
+  void LogRemoval();
   // Restores a snapshot and takes it away again.
   void TryRestoring(const client::Snapshot& snapshot);
   // kRestored must be what the collection was when it had the sequence number. Removes it, and
@@ -294,12 +295,26 @@ bool Checker::CheckRestored() {
     const bool drops = operation.kind == Operation::kDropRestored && outcome != Outcome::kRefused;
     if (restores || drops) certain = restores;
   }
-  if (restored_ && collection) return CheckMoment(*collection, restored_->sequence);
+  if (restored_ && collection) {
+    if (!CheckMoment(*collection, restored_->sequence)) return false;
+    LogRemoval();
+    return true;
+  }
   if (restored_) defects_.Add("nobody restored a snapshot");
   if (certain && !restored_) {
     defects_.Add("a snapshot was restored, and the collection is not there");
   }
   return !restored_;
+}
+
+// In the saver's name, for the checks that come later.
+void Checker::LogRemoval() {
+  std::vector<Entry>& entries = histories_[kSaver].entries;
+  const Operation removal{.number = entries.size() + 1, .kind = Operation::kDropRestored};
+  Log log(LogPath(options_.logs, kSaver));
+  log.Begin(removal);
+  log.Done(removal.number, 0);
+  entries.push_back({.operation = removal, .outcome = Outcome::kDone});
 }
 
 void Checker::TryRestoring(const client::Snapshot& snapshot) {
