@@ -173,6 +173,20 @@ TEST_F(CollectionTest, CompactionReachesEveryFullSegmentWithManyDeadRows) {
   EXPECT_EQ(collection->info().dead_rows, 0);
 }
 
+TEST_F(CollectionTest, AWriteThatFillsALargeSegmentSaysSo) {
+  int reports = 0;
+  Collection collection(
+      "docs", {.dimension = 1'024, .metric = Metric::kL2}, workers_, [&] { ++reports; },
+      SegmentsOf(1'024));
+  ASSERT_THAT(Upsert(collection, RandomPoints(19, 0, 1'000, 1'024)).status(), IsOk());
+  EXPECT_EQ(reports, 0);
+  ASSERT_THAT(Upsert(collection, RandomPoints(20, 1'000, 24, 1'024)).status(), IsOk());
+  EXPECT_EQ(reports, 1) << "4 MiB of rows are to be moved into huge pages";
+  const auto before = Contents(collection);
+  ASSERT_THAT(collection.Maintain(), IsOk());
+  EXPECT_EQ(Contents(collection), before);
+}
+
 TEST_F(CollectionTest, AWriteThatLeavesGarbageSaysSo) {
   int reports = 0;
   Collection collection(

@@ -75,6 +75,9 @@ TEST_F(CollectionTest, UpsertsInOrderEndAtTheFirstThatFails) {
   std::vector<CheckedPoints> checked;
   for (const auto& request : requests) views.push_back(Views(request));
   for (const auto& request : views) checked.push_back(*collection->Check(request));
+  const std::vector<Point> infinite = {{Number(3), {std::numeric_limits<float>::infinity()}}};
+  EXPECT_EQ(collection->Check(Views(infinite)).status().code(), absl::StatusCode::kInvalidArgument)
+      << "what is wrong by itself is found before";
   const auto results = collection->UpsertInOrder(checked);
   ASSERT_EQ(results.size(), 3u);
   EXPECT_EQ(results[0]->added, 2u);
