@@ -10,10 +10,18 @@
 namespace vexact {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // How long a thread looks for work before it sleeps: longer than a caller on the same machine takes
 // to come back with the next search (0.3 ms), because waking threads and processors takes as long.
-// It yields while it looks, so that it only uses time that nobody else wants.
+// It yields while it looks, so that it mostly uses time that nobody else wants.
 constexpr std::chrono::microseconds kLookFor(1'000);
+
+// After work that took longer than kBrief waking a thread is nothing, and there are answers to be
+// sent by the processor that would look: it looks no longer than the caller takes from one ForEach
+// to the next.
+constexpr std::chrono::milliseconds kBrief(2);
+constexpr std::chrono::microseconds kLookBriefly(50);
 
 void Pause() {
 #if defined(__x86_64__)
@@ -21,17 +29,17 @@ void Pause() {
 #endif
 }
 
-// Returns true as soon as `ready()`, false when it was not for kLookFor.
+// Returns true as soon as `ready()`, false when it was not for so long.
 template <typename Ready>
-bool LookFor(Ready ready) {
-  const auto end = std::chrono::steady_clock::now() + kLookFor;
+bool LookFor(Clock::duration time, Ready ready) {
+  const auto end = Clock::now() + time;
   do {
     for (int i = 0; i < 64; ++i) {
       if (ready()) return true;
       Pause();
     }
     std::this_thread::yield();
-  } while (std::chrono::steady_clock::now() < end);
+  } while (Clock::now() < end);
   return false;
 }
 
@@ -77,10 +85,15 @@ struct Workers::Impl {
 
   void Work(int slot) {
     uint32_t seen = 0;
+    auto begin = Clock::now();  // of what came without a pause
     while (true) {
       // acquire: pairs with Announce.
       const auto is_new = [&] { return news.load(std::memory_order_acquire) != seen; };
-      if (!LookFor(is_new)) news.wait(seen, std::memory_order_acquire);
+      const bool brief = Clock::now() - begin < kBrief;
+      if (!LookFor(kLookBriefly, is_new)) {
+        if (!brief || !LookFor(kLookFor, is_new)) news.wait(seen, std::memory_order_acquire);
+        begin = Clock::now();
+      }
       seen = news.load(std::memory_order_acquire);
       if (stop.load(std::memory_order_relaxed)) return;
       while (Call* call = Join()) {
@@ -111,6 +124,7 @@ struct Workers::Impl {
   }
 
   void Run(Call& call) {
+    const auto begin = Clock::now();
     {
       std::lock_guard lock(mutex);
       calls.push_back(&call);
@@ -126,7 +140,7 @@ struct Workers::Impl {
     }
     // acquire: pairs with Leave.
     const auto alone = [&] { return call.helpers.load(std::memory_order_acquire) == 0; };
-    if (LookFor(alone)) return;
+    if (LookFor(Clock::now() - begin < kBrief ? kLookFor : kLookBriefly, alone)) return;
     for (int helpers; (helpers = call.helpers.load(std::memory_order_acquire)) != 0;) {
       call.helpers.wait(helpers, std::memory_order_acquire);
     }

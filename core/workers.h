@@ -9,8 +9,8 @@ namespace vexact {
 
 // Runs index ranges on a fixed number of threads, the caller being one of them.
 //
-// A thread that runs out of work looks for more for a little while before it sleeps, because
-// waking one costs as much as a small search.
+// A thread that runs out of work looks for more before it sleeps: for a millisecond after brief
+// calls, because waking one costs as much as a small search, and hardly at all after long ones.
 //
 // Thread safety: ForEach may be called from any number of threads at once; each call is worked on
 // by its caller, and the other threads are shared fairly among the calls, index by index.

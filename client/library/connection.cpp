@@ -62,7 +62,7 @@ std::string PrintableAscii(std::string text) {
 }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
-                                           const ConnectOptions& options) {
+                                           const ConnectOptions& options, Retries retries) {
   grpc::ChannelArguments arguments;
   // The server guards the size of what it takes and gives (max_message_bytes).
   arguments.SetMaxReceiveMessageSize(-1);
@@ -72,6 +72,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, retries == Retries::kOn ? 1 : 0);
   return grpc::CreateCustomChannel(address, CredentialsOf(options), arguments);
 }
 
@@ -80,10 +81,10 @@ constexpr char kRequestIdPayload[] = "vexact/x-request-id";
 
 }  // namespace
 
-Connection::Connection(std::string address, ConnectOptions options)
+Connection::Connection(std::string address, ConnectOptions options, Retries retries)
     : address_(std::move(address)),
       options_(std::move(options)),
-      channel_(MakeChannel(address_, options_)),
+      channel_(MakeChannel(address_, options_, retries)),
       stubs_(channel_, channel_, channel_, channel_, channel_, channel_) {}
 
 absl::Status Connection::ToAbsl(const grpc::Status& status) const {

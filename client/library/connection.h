@@ -20,10 +20,14 @@
 
 namespace vexact::client {
 
+// Whether gRPC itself sends a call again that the server has certainly not seen.
+enum class Retries { kOn, kOff };
+
 // Safe from any thread.
 class Connection {
  public:
-  explicit Connection(std::string address, ConnectOptions options = {});
+  explicit Connection(std::string address, ConnectOptions options = {},
+                      Retries retries = Retries::kOn);
 
   const std::string& address() const { return address_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
