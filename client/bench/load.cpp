@@ -16,6 +16,10 @@ constexpr int64_t kPatience = 10'000'000'000;
 // after a failure, so that one that is refused at once does not do nothing but ask.
 constexpr int64_t kTick = 10'000'000;
 
+// One thread takes the answers of some connections, and none else: threads that wait for the same
+// answers wake one another for each. It takes some ten thousands a second.
+constexpr unsigned kProcessorsAThread = 2;
+
 const std::string& MethodOf(bool upsert) {
   static const std::string search = "/vexact.v1.Search/Search";
   static const std::string upsert_method = "/vexact.v1.Points/Upsert";
@@ -38,9 +42,16 @@ void SleepUntil(int64_t time) {
 Load::Load(const LoadOptions& options, const Workload& workload,
            const std::vector<std::unique_ptr<Connection>>& connections)
     : options_(options), workload_(workload) {
+  const size_t threads = std::min<size_t>(
+      connections.size(), std::max(1U, std::thread::hardware_concurrency() / kProcessorsAThread));
+  for (size_t i = 0; i < threads; ++i) {
+    queues_.push_back(std::make_unique<grpc::CompletionQueue>());
+  }
   for (uint32_t i = 0; i < options.clients; ++i) {
     auto caller = std::make_unique<Caller>();
-    caller->connection = connections[i % connections.size()].get();
+    const size_t connection = i % connections.size();
+    caller->connection = connections[connection].get();
+    caller->answers = queues_[connection % threads].get();
     caller->stub = std::make_unique<grpc::GenericStub>(caller->connection->channel());
     callers_.push_back(std::move(caller));
   }
@@ -59,6 +70,10 @@ void Load::Run(const std::function<void(absl::Duration)>& progress) {
     absl::MutexLock lock(&mutex_);
     for (const auto& caller : callers_) idle_.push_back(caller.get());
   }
+  std::vector<std::jthread> threads;
+  for (const auto& queue : queues_) {
+    threads.emplace_back([this, answers = queue.get()] { TakeAnswers(*answers); });
+  }
   int64_t now = start;
   for (; now < end_ && !Interrupted(); now = Now()) {
     SendDue(now);
@@ -71,6 +86,7 @@ void Load::Run(const std::function<void(absl::Duration)>& progress) {
     CancelAll();
   }
   AwaitAnswers();
+  for (const auto& queue : queues_) queue->Shutdown();
   measured_.seconds = std::max(absl::ToDoubleSeconds(absl::Nanoseconds(end_ - begin_)), 0.0);
 }
 
@@ -111,20 +127,28 @@ void Load::Send(Caller& caller, int64_t due) {
                        : &workload_.search(searches_.fetch_add(1, std::memory_order_relaxed));
   if (options_.rate > 0 && IsMeasured(due)) measured_.lateness.Record(Now() - due);
   absl::MutexLock lock(&caller.mutex);
+  caller.call.reset();
   grpc::ClientContext& context = caller.context.emplace();
   caller.connection->Prepare(DeadlineAfter(options_.timeout), &context);
-  caller.stub->UnaryCall(&context, MethodOf(caller.upsert), grpc::StubOptions(),
-                         &caller.request->bytes, &caller.answer,
-                         [this, &caller](const grpc::Status& status) { Finish(caller, status); });
+  caller.call = caller.stub->PrepareUnaryCall(&context, MethodOf(caller.upsert),
+                                              caller.request->bytes, caller.answers);
+  caller.call->StartCall();
+  caller.call->Finish(&caller.answer, &caller.status, &caller);
   // Cancelled by the others' rule: a request that was about to be sent when they all were.
   if (cancelled_) context.TryCancel();
 }
 
-void Load::Finish(Caller& caller, const grpc::Status& status) {
+void Load::TakeAnswers(grpc::CompletionQueue& answers) {
+  void* tag = nullptr;
+  bool ok = false;  // of no meaning here: what became of a call is in its status
+  while (answers.Next(&tag, &ok)) Finish(*static_cast<Caller*>(tag));
+}
+
+void Load::Finish(Caller& caller) {
   const int64_t now = Now();
-  Take(caller, status, now);
+  Take(caller, now);
   caller.answer.Clear();
-  const bool goes_on = options_.rate == 0 && status.ok() && now < end_ && !cancelled_;
+  const bool goes_on = options_.rate == 0 && caller.status.ok() && now < end_ && !cancelled_;
   if (goes_on) {
     Send(caller, now);
     return;
@@ -133,7 +157,8 @@ void Load::Finish(Caller& caller, const grpc::Status& status) {
   idle_.push_back(&caller);
 }
 
-void Load::Take(const Caller& caller, const grpc::Status& status, int64_t now) {
+void Load::Take(const Caller& caller, int64_t now) {
+  const grpc::Status& status = caller.status;
   Answers& answers = caller.upsert ? measured_.upserts : measured_.searches;
   if (status.ok() && IsMeasured(now)) answers.in_time.fetch_add(1, std::memory_order_relaxed);
   if (!IsMeasured(caller.due)) return;

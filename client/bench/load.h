@@ -21,6 +21,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -87,19 +88,24 @@ class Load {
   // One request in flight, or the room for it.
   struct Caller {
     const Connection* connection;
+    grpc::CompletionQueue* answers;  // where its answers come
     std::unique_ptr<grpc::GenericStub> stub;
     const BenchRequest* request = nullptr;
     bool upsert = false;
     int64_t due = 0;  // when it was to be sent
     grpc::ByteBuffer answer;
-    absl::Mutex mutex;  // of the context, which is made anew for each request
+    grpc::Status status;
+    absl::Mutex mutex;  // of the context, which is made anew for each request, and of its call
     std::optional<grpc::ClientContext> context ABSL_GUARDED_BY(mutex);
+    std::unique_ptr<grpc::ClientAsyncResponseReader<grpc::ByteBuffer>> call ABSL_GUARDED_BY(mutex);
   };
 
   void SendDue(int64_t now);
   void Send(Caller& caller, int64_t due);
-  void Finish(Caller& caller, const grpc::Status& status);
-  void Take(const Caller& caller, const grpc::Status& status, int64_t now);
+  // Takes answers as they come, until the queue is shut down.
+  void TakeAnswers(grpc::CompletionQueue& answers);
+  void Finish(Caller& caller);
+  void Take(const Caller& caller, int64_t now);
   void CheckAnswer(const Caller& caller);
   void CountFailure(const absl::Status& status);
   int64_t NextGap();
@@ -109,6 +115,7 @@ class Load {
 
   const LoadOptions options_;
   const Workload& workload_;
+  std::vector<std::unique_ptr<grpc::CompletionQueue>> queues_;
   std::vector<std::unique_ptr<Caller>> callers_;
   Measured measured_;
 

@@ -1,6 +1,7 @@
 // bench.
+#include <sched.h>
+
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -108,14 +109,13 @@ absl::Status TrySearch(const Client& client, const BenchSetting& setting,
       .status();
 }
 
-// Where load and server share a machine, what the load takes is missing there. To be called before
-// anything of gRPC's.
-void PollCheaply(uint32_t connections) {
-  // With epoll, gRPC's threads take turns at waiting and wake one another for every event; with
-  // poll each waits by itself, which costs more only where there are many connections.
-  constexpr uint32_t kFew = 16;
-  constexpr int kKeepTheUsers = 0;
-  if (connections <= kFew) setenv("GRPC_POLL_STRATEGY", "poll", kKeepTheUsers);
+// Where load and server share a machine, what the load takes is missing there. Requests that come
+// whatever the answers do, be they far too many, should not also push the server's threads from
+// their processors: one that is due while all of them compute waits for the next turn, some
+// milliseconds. (It counts from when it was due.) To be called before any thread is made.
+void TakeTurns() {
+  const sched_param parameter{};
+  (void)sched_setscheduler(0, SCHED_BATCH, &parameter);
 }
 
 std::vector<std::unique_ptr<Connection>> Connect(const Globals& globals, uint32_t count) {
@@ -170,7 +170,7 @@ int RunBench(const Globals& globals, const CommandOptions& options) {
 
   const InterruptionGuard guard;
   BenchSetting setting = SettingOf(globals, options);
-  PollCheaply(setting.connections);
+  if (options.rate > 0) TakeTurns();
   const Client client = globals.client();
   const auto description = client.GetCollection(options.collection, globals.call());
   if (!description.ok()) return Fail(description.status());
