@@ -4,6 +4,8 @@
 #include <rocksdb/sst_file_writer.h>
 #include <rocksdb/table.h>
 
+#include <system_error>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +20,8 @@ namespace {
 constexpr size_t kBlockBytes = size_t{64} << 10;
 // The disk begins to write when so much has come together, so that the sync at the end is short.
 constexpr uint64_t kWriteBehindBytes = uint64_t{1} << 20;
+// Blocks are larger than this and go to the file as they are, without being gathered first.
+constexpr size_t kGatherBytes = size_t{4} << 10;
 
 rocksdb::Options TableOptions(rocksdb::Env& env) {
   rocksdb::Options options;
@@ -57,6 +61,18 @@ rocksdb::Status Ingest(rocksdb::DB& db, const std::vector<rocksdb::IngestExterna
   return status;
 }
 
+// `one` on another thread, where the system has one to spare, while this one does `other`.
+template <typename One, typename Other>
+void AtTheSameTime(const One& one, const Other& other) {
+  std::jthread thread;
+  try {
+    thread = std::jthread(one);
+  } catch (const std::system_error&) {
+    one();
+  }
+  other();
+}
+
 }  // namespace
 
 BulkTables::BulkTables(rocksdb::Env& env, const std::string& directory)
@@ -71,18 +87,34 @@ void BulkTables::Clear() {
 }
 
 rocksdb::Status BulkTables::Add(Database& database, CollectionNumber collection,
-                                std::span<const NewRow> rows) {
-  rocksdb::Status status = env_.CreateDirIfMissing(folder_);
+                                std::span<const NewRow> rows,
+                                const std::function<rocksdb::Status()>& before) {
+  if (rocksdb::Status status = env_.CreateDirIfMissing(folder_); !status.ok()) return status;
   const uint64_t number = next_.fetch_add(1, std::memory_order_relaxed);
+  const auto path = [&](Family family) {
+    return absl::StrCat(folder_, "/", number, ".", Name(family));
+  };
+  rocksdb::Status status, beside;
+  AtTheSameTime(
+      [&] {
+        beside = before();
+        if (!beside.ok()) return;
+        beside = Write(database, Family::kIds, collection, rows, path(Family::kIds));
+      },
+      [&] { status = Write(database, Family::kRows, collection, rows, path(Family::kRows)); });
+  if (status.ok()) status = beside;
   std::vector<rocksdb::IngestExternalFileArg> tables;
-  uint64_t bytes = 0;
   for (const Family family : {Family::kIds, Family::kRows}) {
-    if (!status.ok()) break;
     rocksdb::IngestExternalFileArg& table = tables.emplace_back();
     table.column_family = database.handle(family);
-    table.external_files = {absl::StrCat(folder_, "/", number, ".", Name(family))};
+    table.external_files = {path(family)};
     table.options = IngestionOptions();
-    status = Write(database, family, collection, rows, table.external_files.front(), bytes);
+  }
+  uint64_t bytes = 0;
+  for (const auto& table : tables) {
+    uint64_t size = 0;
+    if (status.ok()) status = env_.GetFileSize(table.external_files.front(), &size);
+    bytes += size;
   }
   if (status.ok()) status = Ingest(*database.db, tables);
   if (status.ok()) {
@@ -94,12 +126,12 @@ rocksdb::Status BulkTables::Add(Database& database, CollectionNumber collection,
 }
 
 rocksdb::Status BulkTables::Write(Database& database, Family family, CollectionNumber collection,
-                                  std::span<const NewRow> rows, const std::string& path,
-                                  uint64_t& bytes) {
+                                  std::span<const NewRow> rows, const std::string& path) {
   // A file that an earlier run has left may be a table of the database by now, under another name.
   (void)env_.DeleteFile(path);
   rocksdb::EnvOptions file_options;
   file_options.bytes_per_sync = kWriteBehindBytes;
+  file_options.writable_file_max_buffer_size = kGatherBytes;
   rocksdb::SstFileWriter writer(file_options, options_, database.handle(family),
                                 /*invalidate_page_cache=*/false);
   rocksdb::Status status = writer.Open(path);
@@ -109,10 +141,7 @@ rocksdb::Status BulkTables::Write(Database& database, Family family, CollectionN
     status =
         family == Family::kIds ? writer.Put(key, Encode(id)) : writer.Put(key, AsSlice(vector));
   }
-  rocksdb::ExternalSstFileInfo info;
-  if (status.ok()) status = writer.Finish(&info);
-  bytes += info.file_size;
-  return status;
+  return status.ok() ? writer.Finish() : status;
 }
 
 }  // namespace vexact

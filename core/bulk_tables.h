@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -24,17 +25,19 @@ class BulkTables {
   void Clear();
 
   // Adds the ids and vectors of rows, all or none, although not together with anything else.
-  // REQUIRES: the numbers ascend. InvalidArgument, and nothing has changed, where the database has,
-  // or had of late, keys of these rows: tables cannot take the place of those.
-  rocksdb::Status Add(Database& database, CollectionNumber collection,
-                      std::span<const NewRow> rows);
+  // `before` has succeeded before the database has any of them: each waits for the disk, so that it
+  // is called from another thread while the tables are made. REQUIRES: the numbers ascend.
+  // InvalidArgument, and nothing has changed, where the database has, or had of late, keys of these
+  // rows: tables cannot take the place of those.
+  rocksdb::Status Add(Database& database, CollectionNumber collection, std::span<const NewRow> rows,
+                      const std::function<rocksdb::Status()>& before);
 
   // Written to tables that were added.
   uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
   rocksdb::Status Write(Database& database, Family family, CollectionNumber collection,
-                        std::span<const NewRow> rows, const std::string& path, uint64_t& bytes);
+                        std::span<const NewRow> rows, const std::string& path);
 
   rocksdb::Env& env_;
   const std::string folder_;

@@ -282,9 +282,9 @@ rocksdb::Status Store::Impl::AddRows(Database& open, CollectionNumber collection
   rocksdb::WriteOptions write;
   write.sync = true;
   const RowSpan numbers{rows.front().row, rows.back().row + 1};
-  const rocksdb::Status marked = open.db->Put(write, IncomingKey(collection), Encode(numbers));
-  if (!marked.ok()) return marked;
-  const rocksdb::Status added = tables.Add(open, collection, rows);
+  const rocksdb::Status added = tables.Add(open, collection, rows, [&] {
+    return open.db->Put(write, IncomingKey(collection), Encode(numbers));
+  });
   if (!added.IsInvalidArgument()) return added;
   // Rows of these numbers were cut off once: their deletions stand in the way of tables.
   StoreBatch batch;
