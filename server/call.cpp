@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "server/pace.h"
 
 namespace vexact::server {
 namespace {
@@ -43,6 +44,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
         interrupt_(call) {}
 
   void Start(Role role, std::string_view method, uint64_t bytes, bool here) {
+    // What is refused can wait for the searches that are not; then many are refused at a time.
+    SetPace(context_.scheduler.HasRoom() ? Pace::kAtOnce : Pace::kInTurn);
     absl::StatusOr<Caller> caller = context_.access.Admit(call_, role, method);
     if (!caller.ok()) return End(caller.status());
     caller_ = *std::move(caller);
@@ -87,7 +90,11 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   }
 
   void OnCancel() override { interrupt_.Cancel(); }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    Scheduler& scheduler = context_.scheduler;
+    delete this;
+    scheduler.GiveAnswers();
+  }
   // Neither of the two waits for anything: gRPC need not wake a thread for them, which would cost a
   // quarter of what a small call costs.
   bool InternalInlineable() override { return true; }

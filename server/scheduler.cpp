@@ -4,6 +4,7 @@
 #include <atomic>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -27,8 +28,12 @@ constexpr size_t kMostShare = 32;
 constexpr double kScanSeconds = 4e-12;
 constexpr double kOtherSeconds = 2e-10;
 
-// What may keep one of gRPC's threads; there is another.
-constexpr double kBriefSeconds = 0.002;
+// What may keep the thread of gRPC's that brings it.
+constexpr double kBriefSeconds = 0.001;
+// Where it is the only one nobody else is read meanwhile: not while so many come together, which is
+// looked at once in so many searches.
+constexpr size_t kCompany = 4;
+constexpr int kLookEvery = 32;
 
 // Of what a slice took, how long the next one may gather.
 constexpr double kGatherShare = 0.5;
@@ -36,8 +41,19 @@ constexpr double kGatherShare = 0.5;
 // Answers of a slice that one thread gives; it takes about 50 us for one.
 constexpr size_t kAnswersAtOnce = 32;
 
+// Which answers gRPC's thread may give: many that take as long as a small call each, but none that
+// holds up what that thread reads meanwhile.
+constexpr size_t kSeveral = 4;
+constexpr size_t kFewHits = 1'000;
+// By when it has begun, or will not.
+constexpr std::chrono::milliseconds kPollerComesWithin(1);
+
 // How much of a new measurement goes into the estimate.
 constexpr double kNewShare = 0.3;
+
+// What is left of the room when nothing is read any more: this fraction of it. Who has more queries
+// than that would be refused anyway, at the price of reading them.
+constexpr uint64_t kNearlyFull = 64;
 
 constexpr std::chrono::milliseconds kLeastRetry{1}, kMostRetry{10'000};
 
@@ -74,8 +90,11 @@ double ExpectedSeconds(const Collection& collection, EngineKind engine) {
 
 }  // namespace
 
-Scheduler::Scheduler(Metrics& metrics, uint64_t max_waiting)
-    : metrics_(metrics), max_waiting_(max_waiting), threads_(kScanThreads) {}
+Scheduler::Scheduler(Metrics& metrics, uint64_t max_waiting, bool lone_poller)
+    : metrics_(metrics),
+      max_waiting_(max_waiting),
+      lone_poller_(lone_poller),
+      threads_(kScanThreads) {}
 
 void Scheduler::Submit(Search search) {
   const Collection* const collection = search.collection.get();
@@ -87,7 +106,7 @@ void Scheduler::Submit(Search search) {
   {
     std::unique_lock lock(mutex_);
     if (IsFull(queries)) {
-      const absl::Status overload = Overload(queries);
+      const absl::Status overload = Overload(absl::StrFormat(", and the request has %d", queries));
       lock.unlock();
       metrics_.CountRefusal(Refusal::kQueue);
       return search.done(overload);
@@ -99,25 +118,40 @@ void Scheduler::Submit(Search search) {
     queries_ += queries;
     begins = !std::exchange(line.scanning, true);
     if (!begins && line.gather_searches > 0 && line.gathered()) gathered_.notify_all();
-    here = begins && brief && lines_.size() == 1;
+    here = begins && brief && lines_.size() == 1 && MayKeepPoller();
   }
   metrics_.AddWaiting(static_cast<int64_t>(queries));
   if (here) return RunSlice(collection);
   if (begins) threads_.Run([this, collection] { RunSlice(collection); });
 }
 
-absl::Status Scheduler::CheckRoom() const {
-  const std::lock_guard lock(mutex_);
-  return IsFull(1) ? Overload(1) : absl::OkStatus();
+bool Scheduler::MayKeepPoller() {
+  if (!lone_poller_) return true;
+  const bool may = company_ < kCompany && ++kept_in_a_row_ < kLookEvery;
+  if (!may) kept_in_a_row_ = 0;
+  return may;
 }
 
-absl::Status Scheduler::Overload(uint64_t queries) const {
+bool Scheduler::HasRoom() const {
+  const std::lock_guard lock(mutex_);
+  return !IsNearlyFull();
+}
+
+absl::Status Scheduler::CheckRoom() const {
+  const std::lock_guard lock(mutex_);
+  return IsNearlyFull() ? Overload("") : absl::OkStatus();
+}
+
+bool Scheduler::IsNearlyFull() const {
+  return IsFull(std::max<uint64_t>(1, max_waiting_ / kNearlyFull));
+}
+
+absl::Status Scheduler::Overload(std::string_view and_the_request) const {
   const std::chrono::duration<double> drained(static_cast<double>(queries_) * drain_seconds_);
   const auto retry = std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(drained),
                                 kLeastRetry, kMostRetry);
-  return TryLater(absl::StrFormat("%d queries wait already, and the request has %d; "
-                                  "max_waiting_queries is %d",
-                                  queries_, queries, max_waiting_),
+  return TryLater(absl::StrFormat("%d queries wait already%s; max_waiting_queries is %d", queries_,
+                                  and_the_request, max_waiting_),
                   retry);
 }
 
@@ -139,14 +173,54 @@ void Scheduler::RunSlice(const Collection* collection) {
 }
 
 void Scheduler::Answer(Searches over) {
+  const bool few_hits = std::ranges::all_of(over, [](const auto& each) {
+    const Search& search = each->search;
+    return !search.trace->with_vectors && search.queries.size() * search.options.k <= kFewHits;
+  });
+  if (lone_poller_ && few_hits && over.size() >= kSeveral && HasFreeThreads()) {
+    AnswerFromPoller(std::move(over));
+  } else {
+    AnswerFromThreads(std::move(over));
+  }
+}
+
+void Scheduler::AnswerFromThreads(Searches over) {
   while (over.size() > kAnswersAtOnce && HasFreeThreads()) {
-    auto last = std::make_shared<Searches>();
+    Searches last;
     for (size_t i = 0; i < kAnswersAtOnce; ++i) {
-      last->push_back(std::move(over.back()));
+      last.push_back(std::move(over.back()));
       over.pop_back();
     }
-    threads_.Run([this, last] { Answer(std::move(*last)); });
+    threads_.Run([last = std::make_shared<Searches>(std::move(last))] { Give(std::move(*last)); });
   }
+  Give(std::move(over));
+}
+
+void Scheduler::AnswerFromPoller(Searches over) {
+  Searches first;
+  first.push_back(std::move(over.back()));
+  over.pop_back();
+  {
+    const std::lock_guard lock(answers_mutex_);
+    answers_.push_back(std::move(over));
+  }
+  Give(std::move(first));
+  // A client that does not read leaves its answer unsent, for as long as it likes.
+  std::this_thread::sleep_for(kPollerComesWithin);
+  GiveAnswers();
+}
+
+void Scheduler::GiveAnswers() {
+  if (!lone_poller_) return;
+  std::vector<Searches> answers;
+  {
+    const std::lock_guard lock(answers_mutex_);
+    answers.swap(answers_);
+  }
+  for (Searches& over : answers) Give(std::move(over));
+}
+
+void Scheduler::Give(Searches over) {
   for (const auto& each : over) {
     if (each->status.ok()) {
       each->search.done(std::move(*each->prepared).Take());
@@ -260,6 +334,7 @@ Scheduler::Searches Scheduler::Return(const Collection* collection, Searches sea
   {
     const std::lock_guard lock(mutex_);
     Line& line = lines_.at(collection);
+    company_ = searches.size() + line.waiting.size();
     if (seconds) {
       const auto first = std::ranges::find_if(searches, [](const auto& s) { return s->taken > 0; });
       double& known = line.seconds[static_cast<size_t>((*first)->search.options.engine)];
@@ -281,7 +356,7 @@ Scheduler::Searches Scheduler::Return(const Collection* collection, Searches sea
     for (auto& each : rest) line.waiting.push_back(std::move(each));
     line.queries -= done;
     queries_ -= done;
-    if (seconds && over.size() > 1 && lines_.size() == 1) LetGather(line, over, *seconds);
+    if (seconds && over.size() >= kCompany && lines_.size() == 1) LetGather(line, over, *seconds);
     if (line.waiting.empty() && line.gather_searches == 0) {
       lines_.erase(collection);
     } else {

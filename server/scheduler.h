@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -43,7 +44,11 @@ namespace vexact::server {
 // between slices; a slice ends early when that is so of all that are in it. As many queries wait as
 // the limit says; who comes then is refused at once and told when to come again.
 //
-// Thread safety: Submit may be called from any thread.
+// Where one thread of gRPC's polls (LonePoller), the answers of a slice are for that thread to
+// give: from another each would wake it to see that a call is over. The first one wakes it, and
+// whenever a call is over it gives what there is to give.
+//
+// Thread safety: Submit and GiveAnswers may be called from any thread.
 class Scheduler {
  public:
   // Called once, from one of the scheduler's threads or from within Submit.
@@ -59,8 +64,9 @@ class Scheduler {
   };
 
   // `metrics` must outlive it. `max_waiting`: queries that may wait; a search that finds none
-  // waiting is never refused for its size.
-  Scheduler(Metrics& metrics, uint64_t max_waiting);
+  // waiting is never refused for its size. `lone_poller`: who calls `done` of a search calls
+  // GiveAnswers when that answer is sent.
+  Scheduler(Metrics& metrics, uint64_t max_waiting, bool lone_poller = false);
   // Returns when every search is done.
   ~Scheduler() = default;
   Scheduler(const Scheduler&) = delete;
@@ -70,7 +76,11 @@ class Scheduler {
   // again (TryLater); Collection::Prepare's and Collection::Scan's.
   void Submit(Search search);
 
-  // What Submit would say of any search: for who would rather know before reading it.
+  // Gives the answers that are for gRPC's thread to give: a few milliseconds of work at most.
+  void GiveAnswers();
+
+  // What Submit would say of nearly any search: for who would rather know before reading it.
+  bool HasRoom() const;
   absl::Status CheckRoom() const;
 
  private:
@@ -105,8 +115,13 @@ class Scheduler {
   };
 
   // REQUIRES: mutex_ is held.
-  absl::Status Overload(uint64_t queries) const;
+  absl::Status Overload(std::string_view and_the_request) const;
   bool IsFull(uint64_t queries) const { return queries_ > 0 && queries_ + queries > max_waiting_; }
+  bool IsNearlyFull() const;
+
+  // Whether gRPC's thread may scan a brief search that is alone.
+  // REQUIRES: mutex_ is held.
+  bool MayKeepPoller();
 
   // One slice of a collection's line.
   void RunSlice(const Collection* collection);
@@ -125,18 +140,28 @@ class Scheduler {
   // Whom the next slice waits for, after one that left `over` behind.
   // REQUIRES: mutex_ is held.
   void LetGather(Line& line, const Searches& over, double seconds) const;
-  // Several threads give many answers, so that their callers do not come back one by one.
   void Answer(Searches over);
+  // From several threads where there are many, so that their callers do not come back one by one.
+  void AnswerFromThreads(Searches over);
+  // From the thread that sees the first one sent, or from here where there is none soon.
+  void AnswerFromPoller(Searches over);
+  static void Give(Searches over);
   // That no other line's slice would keep.
   bool HasFreeThreads() const;
 
   Metrics& metrics_;
   const uint64_t max_waiting_;
+  const bool lone_poller_;
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable gathered_;
   absl::flat_hash_map<const Collection*, Line> lines_;
   uint64_t queries_ = 0;      // of all lines
   double drain_seconds_ = 0;  // a query, of the last slice of any line
+  size_t company_ = 0;        // searches that were in the last slice or waited at its end
+  int kept_in_a_row_ = 0;     // searches that the lone poller scanned since that was looked at
+
+  std::mutex answers_mutex_;
+  std::vector<Searches> answers_;  // for GiveAnswers; guarded by answers_mutex_
 
   // Last, so that its tasks end before the rest does.
   RequestThreads threads_;

@@ -19,6 +19,7 @@
 #include "server/format.h"
 #include "server/health_service.h"
 #include "server/listener.h"
+#include "server/lone_poller.h"
 #include "server/log.h"
 #include "server/options.h"
 #include "server/overload_log.h"
@@ -69,9 +70,11 @@ struct Server::Parts {
         admission(static_cast<uint64_t>(config.max_request_bytes)),
         slow_log(metrics, std::chrono::milliseconds(config.slow_query_ms)),
         threads(RequestThreadCount(config)),
-        scheduler(metrics, static_cast<uint64_t>(config.max_waiting_queries)) {}
+        scheduler(metrics, static_cast<uint64_t>(config.max_waiting_queries),
+                  LonePoller::IsForThisMachine()) {}
   ~Parts() {
     if (listener != nullptr) listener->Stop();
+    lone_poller.reset();
     // By itself it would wait for streams that are open.
     if (grpc_server != nullptr) grpc_server->Shutdown(std::chrono::system_clock::now());
   }
@@ -104,6 +107,7 @@ struct Server::Parts {
   std::shared_ptr<TlsCredentials> tls;
   std::optional<TlsWatch> tls_watch;
   std::unique_ptr<grpc::Server> grpc_server;
+  std::optional<LonePoller> lone_poller;
   std::unique_ptr<Listener> listener;
   std::unique_ptr<Exposition> exposition;  // null unless it is asked for
   std::jthread opener;
@@ -171,6 +175,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   for (grpc::Service* service : services) builder.RegisterService(service);
   parts->grpc_server = builder.BuildAndStart();
   if (parts->grpc_server == nullptr) return absl::InternalError("gRPC cannot serve");
+  parts->lone_poller.emplace(*parts->grpc_server);
   if (!config.metrics_listen.empty()) {
     auto exposition = Exposition::Start(parts->context, config.metrics_listen);
     if (!exposition.ok()) return exposition.status();
@@ -219,6 +224,7 @@ uint64_t Server::Drain() {
   const uint64_t remaining =
       parts_->admission.AwaitEmpty(absl::Seconds(parts_->config.drain_seconds));
   parts_->listener->Stop();
+  parts_->lone_poller.reset();
   parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kFarewell);
   return remaining;
 }

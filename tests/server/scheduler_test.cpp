@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <thread>
 #include <vector>
@@ -107,7 +111,7 @@ TEST_F(SchedulerTest, EachGetsWhatItWouldGetAlone) {
   }
   std::atomic<uint64_t> shared = 0;
   {
-    Scheduler scheduler(metrics_, kManyWaiting);
+    Scheduler scheduler(metrics_, kManyWaiting, /*lone_poller=*/true);
     std::vector<std::jthread> threads;
     for (auto& some : searches) {
       threads.emplace_back([&] {
@@ -196,6 +200,112 @@ TEST_F(SchedulerTest, CallersThatAreAnsweredTogetherAreScannedTogetherAgain) {
     mean = static_cast<double>(together) / (kCallers * kSearches);
   }
   EXPECT_GE(mean, 7);
+}
+
+// Brings the searches of several callers one after the other, as the one thread of gRPC's does that
+// polls: while it is kept, none of the others is read.
+class Poller {
+ public:
+  explicit Poller(Scheduler& scheduler) : scheduler_(scheduler) {}
+
+  // What a caller does whose search is done: it is read again later, and where the answer of a
+  // search was sent, the poller sees to what is left to give.
+  void Send(std::function<void()> submit) {
+    const std::lock_guard lock(mutex_);
+    sent_.push_back(std::move(submit));
+    changed_.notify_all();
+  }
+
+  // Until `stop`.
+  void Run(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    while (changed_.wait(lock, stop, [this] { return !sent_.empty(); })) {
+      const auto submit = std::move(sent_.front());
+      sent_.pop_front();
+      lock.unlock();
+      scheduler_.GiveAnswers();
+      submit();
+      lock.lock();
+    }
+  }
+
+ private:
+  Scheduler& scheduler_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<std::function<void()>> sent_;
+};
+
+// A brief search that is alone is scanned by the poller. Were each of many, none would ever share a
+// scan.
+TEST_F(SchedulerTest, TheLonePollerLeavesTheSearchesOfManyToBeScannedTogether) {
+  constexpr size_t kCallers = 8;
+  constexpr int kSearches = 400;
+  const auto collection = Make(RandomPoints(4, 0, 20'000, kDimension));
+  const Vector query = random_.Gaussian(kDimension);
+  const std::vector<Query> queries = {{.target = std::span(query)}};
+  Scheduler scheduler(metrics_, kManyWaiting, /*lone_poller=*/true);
+  Poller poller(scheduler);
+  struct Caller {
+    std::function<void()> submit;
+    SlowSearch trace;
+    int left = kSearches;
+    uint64_t together = 0;
+    std::promise<void> done;
+  };
+  std::vector<Caller> callers(kCallers);
+  for (Caller& caller : callers) {
+    caller.submit = [&] {
+      caller.trace = {};
+      scheduler.Submit({.collection = collection,
+                        .queries = queries,
+                        .options = {.k = 1},
+                        .interrupt = {},
+                        .trace = &caller.trace,
+                        .done = [&](const absl::StatusOr<SearchResult>& found) {
+                          EXPECT_THAT(found.status(), IsOk());
+                          caller.together += caller.trace.scanned_queries;
+                          if (--caller.left == 0) return caller.done.set_value();
+                          poller.Send(caller.submit);
+                        }});
+    };
+    poller.Send(caller.submit);
+  }
+  std::jthread thread([&](const std::stop_token& stop) { poller.Run(stop); });
+  uint64_t together = 0;
+  for (Caller& caller : callers) {
+    caller.done.get_future().get();
+    together += caller.together;
+  }
+  EXPECT_GE(static_cast<double>(together) / (kCallers * kSearches), 2);
+}
+
+// Nobody tells that the first answer is sent: its client does not read it.
+TEST_F(SchedulerTest, AnAnswerThatIsNotSentHoldsUpNoOther) {
+  const auto collection = Make(RandomPoints(4, 0, 1'000, kDimension));
+  Scheduler scheduler(metrics_, kManyWaiting, /*lone_poller=*/true);
+  OneSearch huge;
+  auto huge_result = Occupy(scheduler, huge);  // meanwhile the others come together
+  std::vector<std::unique_ptr<OneSearch>> searches;
+  std::vector<std::future<absl::StatusOr<SearchResult>>> results;
+  for (int i = 0; i < 50; ++i) {
+    auto& search = *searches.emplace_back(std::make_unique<OneSearch>());
+    search.vectors = {random_.Gaussian(kDimension)};
+    search.options = {.k = 3, .engine = EngineKind::kReference};
+    results.push_back(search.Submit(scheduler, collection));
+  }
+  huge.stop.request_stop();
+  uint64_t shared = 0;
+  for (size_t i = 0; i < results.size(); ++i) {
+    const auto found = results[i].get();
+    ASSERT_THAT(found.status(), IsOk());
+    ExpectSame(*found, *collection->Search(
+                           std::vector<Query>{{.target = std::span(searches[i]->vectors[0])}},
+                           searches[i]->options));
+    shared += searches[i]->trace.scanned_queries > 1 ? 1 : 0;
+  }
+  EXPECT_GT(shared, 4u);
+  EXPECT_EQ(huge_result.get().status().code(), absl::StatusCode::kCancelled);
 }
 
 TEST_F(SchedulerTest, ASmallSearchIsNotStuckBehindAHugeOne) {
