@@ -5,10 +5,11 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
-#include <future>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -94,13 +95,10 @@ struct RunningService {
 };
 
 TEST(LonePollerTest, OneThreadTakesAllCalls) {
+  if (!LonePoller::IsForThisMachine()) GTEST_SKIP() << "gRPC polls with more threads here";
   RunningService running;
   running.CallManyTimes();
-  if (LonePoller::IsForThisMachine()) {
-    EXPECT_EQ(running.service.threads(), 1u);
-  } else {
-    EXPECT_GE(running.service.threads(), 1u);
-  }
+  EXPECT_EQ(running.service.threads(), 1u);
 }
 
 // Were a thread kept for each of two servers of the process, none would be left.

@@ -93,7 +93,12 @@ void ExpectSame(const SearchResult& found, const SearchResult& alone) {
   }
 }
 
-TEST_F(SchedulerTest, EachGetsWhatItWouldGetAlone) {
+// Whoever gives the answers: the scheduler's threads or the lone poller.
+class SchedulerAnswersTest : public SchedulerTest, public testing::WithParamInterface<bool> {};
+
+INSTANTIATE_TEST_SUITE_P(LonePoller, SchedulerAnswersTest, testing::Bool());
+
+TEST_P(SchedulerAnswersTest, EachGetsWhatItWouldGetAlone) {
   const auto collection = Make(RandomPoints(2, 0, 3'000, kDimension));
   constexpr size_t kThreads = 8, kSearches = 60;
   std::vector<std::vector<std::unique_ptr<OneSearch>>> searches(kThreads);
@@ -111,7 +116,7 @@ TEST_F(SchedulerTest, EachGetsWhatItWouldGetAlone) {
   }
   std::atomic<uint64_t> shared = 0;
   {
-    Scheduler scheduler(metrics_, kManyWaiting, /*lone_poller=*/true);
+    Scheduler scheduler(metrics_, kManyWaiting, /*lone_poller=*/GetParam());
     std::vector<std::jthread> threads;
     for (auto& some : searches) {
       threads.emplace_back([&] {
