@@ -17,31 +17,8 @@ constexpr uint8_t kCodeOffset = 128;
 // of normal components ask for 0.335, tails and flat rows for more and less.
 constexpr float kSketchScales[] = {0.3f, 0.345f, 0.4f};
 
-// The largest magnitude. Magnitudes order as their bits do, and the integer maximum becomes a
-// vector loop.
-float LargestMagnitude(const float* x, size_t n) {
-  uint32_t largest = 0;
-  for (size_t j = 0; j < n; ++j) {
-    largest = std::max(largest, std::bit_cast<uint32_t>(x[j]) & 0x7FFF'FFFFu);
-  }
-  return std::bit_cast<float>(largest);
-}
-
 double SumSquares(const float* x, size_t begin, size_t end) {
   return SumOver(begin, end, [&](size_t j) { return double{x[j]} * x[j]; });
-}
-
-// c_j = x_j / scale rounded to the nearest integer, by adding and removing 1.5 * 2^23, which leaves
-// no fraction.
-void QuantiseBytes(const float* x, size_t n, float scale, int8_t* codes) {
-  constexpr float kShift = 0x1.8p23f;
-  const float inverse = 1 / scale;
-  for (size_t j = 0; j < n; ++j) {
-    const float shifted = x[j] * inverse + kShift;
-    const auto code =
-        static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kShift));
-    codes[j] = static_cast<int8_t>(std::clamp(code, -kMaxCode, kMaxCode));
-  }
 }
 
 // u_j - 7.5 for u_j = y_j / scale + 7.5 rounded and held to [0, 15].
@@ -81,16 +58,22 @@ uint16_t* Numbers(const CodeColumns& columns, size_t row) {
 
 class GroupWriter {
  public:
-  GroupWriter(const CodeColumns& columns)
-      : columns_(columns), layout_(*columns.layout), codes_(layout_.dimension) {}
+  GroupWriter(const CodeColumns& columns, const Kernel& kernel)
+      : columns_(columns),
+        kernel_(kernel),
+        layout_(*columns.layout),
+        first_(layout_.first_bytes(), kCodeOffset),
+        sketch_(layout_.sketch_bytes()) {}
 
   // A row that the certificate says nothing of (`error` infinite) or that is the center itself (0).
   void WriteUncoded(size_t row, float error) {
-    Store(columns_.first_slab, layout_.first_bytes(), row, [](size_t) { return kCodeOffset; });
+    std::fill(first_.begin(), first_.end(), kCodeOffset);
+    Store(columns_.first_slab, first_, row);
     columns_.scale[row] = 0;
     columns_.error[row] = HalfUp(error);
     if (layout_.has_sketch()) {
-      Store(columns_.sketch, layout_.sketch_bytes(), row, [](size_t) { return uint8_t{0}; });
+      std::fill(sketch_.begin(), sketch_.end(), 0);
+      Store(columns_.sketch, sketch_, row);
       columns_.sketch_scale[row] = 0;
       columns_.sketch_error[row] = HalfUp(error);
     }
@@ -126,39 +109,24 @@ class GroupWriter {
     return columns_.later + layout_.later_at(row) + sizeof(uint16_t) * layout_.later_numbers();
   }
 
-  // Spreads a row's `n` bytes over its group's lines in `slab`; `bytes(j)` is the j-th.
-  template <typename Bytes>
-  void Store(uint8_t* slab, size_t n, size_t row, Bytes bytes) {
-    uint8_t* line = slab + row / kGroupRows * kGroupRows * n + row % kGroupRows * 4;
-    for (size_t j = 0; j < n; j += 4, line += 64) {
-      for (size_t i = 0; i < 4; ++i) line[i] = bytes(j + i);
-    }
+  // Spreads a row's bytes over its group's lines in `slab`.
+  static void Store(uint8_t* slab, std::span<const uint8_t> bytes, size_t row) {
+    uint8_t* line = slab + row / kGroupRows * kGroupRows * bytes.size() + row % kGroupRows * 4;
+    for (size_t j = 0; j < bytes.size(); j += 4, line += 64) std::memcpy(line, &bytes[j], 4);
   }
 
-  uint16_t ByteScale(const float* x, size_t begin, size_t end, double length) const {
+  uint16_t ByteScale(const float* x, size_t n, double length) const {
     const double least = length / layout_.byte_reach();
-    return HalfUp(std::max<double>(LargestMagnitude(x + begin, end - begin) / kMaxCode, least));
-  }
-
-  double ResidualSquares(const float* x, size_t begin, size_t end, double scale) const {
-    // s c is exact in float64 (8 + 7 bits); the difference and its square round, which kSumMargin
-    // covers.
-    return SumOver(begin, end, [&](size_t j) {
-      const double e = x[j] - scale * codes_[j];
-      return e * e;
-    });
+    return HalfUp(std::max<double>(kernel_.largest_magnitude(x, n) / kMaxCode, least));
   }
 
   double WriteFirst(const Row& row) {
     // Coordinates that go on in the later slabs share one scale with these.
     const size_t end = layout_.leading() ? layout_.first_width : layout_.dimension;
-    const uint16_t half = ByteScale(row.lead, 0, end, row.length);
+    const uint16_t half = ByteScale(row.lead, end, row.length);
     const float scale = FromHalf(half);
-    QuantiseBytes(row.lead, layout_.first_width, scale, codes_.data());
-    Store(columns_.first_slab, layout_.first_bytes(), row.index, [&](size_t j) {
-      return static_cast<uint8_t>((j < layout_.first_width ? codes_[j] : 0) + kCodeOffset);
-    });
-    const double error = ResidualSquares(row.lead, 0, layout_.first_width, scale);
+    const double error = kernel_.quantise(row.lead, layout_.first_width, scale, first_.data());
+    Store(columns_.first_slab, first_, row.index);
     columns_.scale[row.index] = half;
     columns_.error[row.index] = HalfUp(std::sqrt(error) * kSumMargin);
     return layout_.leading() ? 0 : error;
@@ -187,11 +155,12 @@ class GroupWriter {
     const float inverse = 1 / scale;
     values_.resize(n);
     for (size_t j = 0; j < n; ++j) values_[j] = SketchValue(weighted_[j], inverse);
-    Store(columns_.sketch, layout_.sketch_bytes(), row.index, [&](size_t j) {
+    for (size_t j = 0; j < sketch_.size(); ++j) {
       const size_t at = j / 4 * 8 + j % 4;
       const auto code = [&](size_t i) { return static_cast<unsigned>(values_[i] + 7.5f); };
-      return static_cast<uint8_t>(code(at) | code(at + 4) << 4);
-    });
+      sketch_[j] = static_cast<uint8_t>(code(at) | code(at + 4) << 4);
+    }
+    Store(columns_.sketch, sketch_, row.index);
     // w s (u - 7.5) is exact in float64 (24 + 8 + 5 bits).
     const double error = SumOver(0, n, [&](size_t j) {
       const double e =
@@ -205,18 +174,16 @@ class GroupWriter {
   void WriteLater(const Row& row, double error) {
     const size_t begin = layout_.later_begin();
     const size_t later = layout_.later_slabs();
-    const uint16_t half = begin > 0 ? columns_.scale[row.index]
-                                    : ByteScale(row.rest, 0, layout_.dimension, row.length);
+    const uint16_t half =
+        begin > 0 ? columns_.scale[row.index] : ByteScale(row.rest, layout_.dimension, row.length);
     const float scale = FromHalf(half);
-    QuantiseBytes(row.rest + begin, layout_.dimension - begin, scale, codes_.data() + begin);
-    uint8_t* const to = Codes(row.index);
-    for (size_t j = begin; j < layout_.dimension; ++j) {
-      to[j - begin] = static_cast<uint8_t>(codes_[j] + kCodeOffset);
-    }
+    uint8_t* const codes = Codes(row.index);
     uint16_t* const numbers = Numbers(columns_, row.index);
     numbers[0] = half;
     for (size_t level = 1; level <= later; ++level) {
-      error += ResidualSquares(row.rest, layout_.slab_begin(level), layout_.slab_end(level), scale);
+      const size_t from = layout_.slab_begin(level);
+      error += kernel_.quantise(row.rest + from, layout_.slab_end(level) - from, scale,
+                                codes + (from - begin));
       numbers[2 * level - 1] = HalfUp(std::sqrt(error) * kSumMargin);
     }
     // From the last level down, so that a tail is a sum of later parts and not a difference.
@@ -228,8 +195,9 @@ class GroupWriter {
   }
 
   const CodeColumns& columns_;
+  const Kernel& kernel_;
   const Layout& layout_;
-  std::vector<int8_t> codes_;
+  std::vector<uint8_t> first_, sketch_;  // one row's bytes; behind the first slab's width: zeros
   std::vector<float> weighted_, values_;
 };
 
@@ -324,7 +292,7 @@ void EncodeGroup(const CodeColumns& columns, const Kernel& kernel, size_t first_
   }
   std::vector<double> inverse_weights(layout.weights.begin(), layout.weights.end());
   for (double& w : inverse_weights) w = 1 / w;
-  GroupWriter writer(columns);
+  GroupWriter writer(columns, kernel);
   for (size_t i = 0; i < kGroupRows; ++i) {
     const size_t row = first_row + i;
     const double length = std::sqrt(squares[i]);

@@ -59,25 +59,29 @@ absl::Status ValidateIds(std::string_view what, size_t n, auto&& id) {
 }
 
 // A vector before it is stored or searched for: what is wrong with it, and its own dot product.
-absl::StatusOr<double> CheckVector(const std::string& what, std::span<const float> vector,
-                                   const std::string& collection, const CollectionConfig& config) {
+// Messages begin with `what` and its number.
+absl::StatusOr<double> CheckVector(std::string_view what, size_t number,
+                                   std::span<const float> vector, const std::string& collection,
+                                   const CollectionConfig& config) {
+  const auto named = [&] { return absl::StrFormat("%s %d", what, number); };
   if (vector.size() != config.dimension) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("%s has %d components; collection \"%s\" has %d dimensions", what,
+        absl::StrFormat("%s has %d components; collection \"%s\" has %d dimensions", named(),
                         vector.size(), collection, config.dimension));
   }
-  if (absl::Status status = ValidateFinite(what, vector); !status.ok()) return status;
+  // Squares of float32 cannot overflow float64: the sum is finite where all components are.
   const double dot = Dot(vector, vector);
+  if (!std::isfinite(dot)) return ValidateFinite(named(), vector);
   if (config.normalization == Normalization::kL2 && dot == 0) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "%s is a zero vector, which cannot be L2-normalised; collection \"%s\" normalises", what,
+        "%s is a zero vector, which cannot be L2-normalised; collection \"%s\" normalises", named(),
         collection));
   }
   if (config.normalization == Normalization::kRequireUnit &&
       std::abs(std::sqrt(dot) - 1) > kUnitTolerance) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("%s has norm %.6g; collection \"%s\" requires a norm of 1 within %g", what,
-                        std::sqrt(dot), collection, kUnitTolerance));
+        absl::StrFormat("%s has norm %.6g; collection \"%s\" requires a norm of 1 within %g",
+                        named(), std::sqrt(dot), collection, kUnitTolerance));
   }
   return dot;
 }
@@ -155,8 +159,7 @@ absl::StatusOr<CheckedPoints> Collection::Check(std::span<const PointView> point
   checked.points_ = points;
   checked.dots_.resize(points.size());
   for (size_t i = 0; i < points.size(); ++i) {
-    const auto dot =
-        CheckVector(absl::StrFormat("row %d", i), points[i].vector, table_.name, table_.config);
+    const auto dot = CheckVector("row", i, points[i].vector, table_.name, table_.config);
     if (!dot.ok()) return dot.status();
     checked.dots_[i] = *dot;
   }
@@ -380,16 +383,17 @@ absl::Status Collection::PrepareQueries(std::span<const Query> queries,
       if (queries[i].exclude_self) query.excluded = stored[i];
       continue;
     }
-    const std::string what = absl::StrFormat("query %d", i);
     if (queries[i].exclude_self) {
-      return absl::InvalidArgumentError(
-          what + " has exclude_self but names no id; only a stored row can be left out");
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "query %d has exclude_self but names no id; only a stored row can be left out", i));
     }
     query.vector = std::get<std::span<const float>>(queries[i].target);
-    const auto dot = CheckVector(what, query.vector, table_.name, table_.config);
+    const auto dot = CheckVector("query", i, query.vector, table_.name, table_.config);
     if (!dot.ok()) return dot.status();
     query.dot = *dot;
-    if (search.result_.metric == Metric::kCosine && query.dot == 0) return ZeroUnderCosine(what);
+    if (search.result_.metric == Metric::kCosine && query.dot == 0) {
+      return ZeroUnderCosine(absl::StrFormat("query %d", i));
+    }
     if (table_.config.normalization == Normalization::kL2) {
       std::vector<float>& normal = search.normalized_.emplace_back(query.vector.size());
       L2Normalize(query.vector, query.dot, normal);

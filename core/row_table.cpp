@@ -62,23 +62,32 @@ const Kernel& RowTable::kernel() const {
   return tuning.scan.kernel != nullptr ? *tuning.scan.kernel : ActiveKernel();
 }
 
-// The pieces begin and end with groups, and each group's codes have their own bytes.
-void RowTable::Code(std::span<const RowRange> ranges,
+// The pieces begin with groups, and each group's codes have their own bytes.
+void RowTable::Code(std::span<const RowRange> ranges, const FillRows& fill,
                     const std::function<void()>& meanwhile) const {
-  std::vector<RowRange> pieces;
+  struct Piece {
+    RowRange rows;
+    size_t first;
+  };
+  std::vector<Piece> pieces;
+  size_t rows = 0;
   for (const auto& [part, begin, end] : ranges) {
     constexpr auto kGroup = static_cast<uint32_t>(kGroupRows);
-    const uint32_t whole = end / kGroup * kGroup;
-    for (uint32_t at = begin / kGroup * kGroup; at < whole; at += kCodeRows) {
-      pieces.push_back({part, at, std::min(whole, at + kCodeRows)});
+    for (uint32_t at = begin; at < end;) {
+      const uint32_t next = std::min(end, at / kGroup * kGroup + kCodeRows);
+      pieces.push_back({{part, at, next}, rows});
+      rows += next - at;
+      at = next;
     }
   }
   bool called = meanwhile == nullptr;
   const auto call = [&] {
     if (!std::exchange(called, true)) meanwhile();
   };
-  const auto code = [&](const RowRange& piece) {
-    piece.part->codes->Encode(*piece.part->segment, kernel(), piece.begin, piece.end);
+  const auto code = [&](const Piece& piece) {
+    const auto& [part, begin, end] = piece.rows;
+    if (fill != nullptr) fill(piece.rows, piece.first);
+    part->codes->Encode(*part->segment, kernel(), begin, end);
   };
   if (pieces.size() > 1) {
     const auto self = std::this_thread::get_id();

@@ -45,9 +45,12 @@ struct RowTable {
     const CollectionState::Part* part;
     uint32_t begin, end;
   };
-  // Codes the groups that these rows make whole, on all workers. While they do, the calling thread
-  // calls `meanwhile`, if there is one, and then helps. REQUIRES: nobody else codes or reads them.
-  void Code(std::span<const RowRange> ranges,
+  // Fills in rows, of which `first` others are in the ranges before them.
+  using FillRows = std::function<void(const RowRange& rows, size_t first)>;
+  // Codes the groups that these rows make whole, on all workers; every row is filled in by `fill`
+  // first, if there is one. While they do, the calling thread calls `meanwhile`, if there is one,
+  // and then helps. REQUIRES: nobody else codes or reads them; nothing that is given throws.
+  void Code(std::span<const RowRange> ranges, const FillRows& fill = nullptr,
             const std::function<void()>& meanwhile = nullptr) const;
 
   // For the background: lets searches go first, for a little while.

@@ -11,12 +11,15 @@
 
 #include "absl/strings/str_format.h"
 #include "core/kernel/kernel.h"
+#include "core/reference_score.h"
 
 namespace vexact {
 namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kTextBlockBytes = size_t{64} << 10;
+// Below this, what Populate saves is not worth its call.
+constexpr size_t kPopulateBytes = size_t{64} << 10;
 
 }  // namespace
 
@@ -53,6 +56,13 @@ void Pages::UseHugePages() {
   // What cannot be moved now is left to the kernel, which goes on looking at what is advised.
   (void)madvise(address_, bytes, MADV_HUGEPAGE);
   (void)madvise(address_, bytes, MADV_COLLAPSE);
+}
+
+void Pages::Populate(size_t begin, size_t end) {
+  if (end - begin < kPopulateBytes) return;
+  constexpr size_t kPageBytes = 4096;
+  begin = begin / kPageBytes * kPageBytes;
+  (void)madvise(static_cast<std::byte*>(address_) + begin, end - begin, MADV_POPULATE_WRITE);
 }
 
 Pages::Pages(Pages&& other) noexcept
@@ -98,9 +108,13 @@ void Segment::UseHugePages() {
 }
 
 void Segment::Append(uint64_t number, IdView id, std::span<const float> vector, double dot) {
+  Append(number, id);
+  SetVector(size_ - 1, vector, dot);
+}
+
+void Segment::Append(uint64_t number, IdView id) {
   SetId(size_, id);
   numbers_.as<uint64_t>()[size_] = number;
-  SetVector(size_, vector, dot);
   ++size_;
 }
 
@@ -127,8 +141,19 @@ void Segment::SetRow(uint32_t row, uint64_t number, IdView id) {
 }
 
 void Segment::SetVector(uint32_t row, std::span<const float> vector, double dot) {
-  std::copy(vector.begin(), vector.end(), rows_.as<float>() + size_t{row} * dimension_);
+  std::ranges::copy(vector, Place(row).begin());
   dots_.as<double>()[row] = dot;
+}
+
+void Segment::SetNormalized(uint32_t row, std::span<const float> vector, double dot) {
+  const std::span<float> place = Place(row);
+  L2Normalize(vector, dot, place);
+  dots_.as<double>()[row] = Dot(place, place);
+}
+
+void Segment::ExpectVectors(uint32_t begin, uint32_t end) {
+  const size_t row_bytes = sizeof(float) * dimension_;
+  rows_.Populate(row_bytes * begin, row_bytes * end);
 }
 
 void Segment::SetId(uint32_t row, IdView id) {

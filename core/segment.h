@@ -35,6 +35,10 @@ class Pages {
   // is moved wait. No two calls at a time.
   void UseHugePages();
 
+  // Takes memory for bytes [begin, end) from the machine at once, which is quicker than page by
+  // page as they are touched. Only advice. Any thread.
+  void Populate(size_t begin, size_t end);
+
   template <typename T>
   T* as() const {
     return static_cast<T*>(address_);
@@ -71,15 +75,25 @@ class Segment {
   // Dot(vector, vector).
   void Append(uint64_t number, IdView id, std::span<const float> vector, double dot);
 
+  // Writer: the same of a row whose vector is still to come.
+  void Append(uint64_t number, IdView id);
+
+  // Fills in the vector of a row that nobody reads yet; of different rows, from several threads at
+  // once. SetNormalized fills in what L2Normalize makes of it, and that one's dot. REQUIRES:
+  // vector.size() == dimension(), dot == Dot(vector, vector).
+  void SetVector(uint32_t row, std::span<const float> vector, double dot);
+  void SetNormalized(uint32_t row, std::span<const float> vector, double dot);
+  // Makes ready for the vectors of many rows in a run, [begin, end), which are quicker set then.
+  void ExpectVectors(uint32_t begin, uint32_t end);
+
   // Writer: takes back the rows from `size` on, which no reader has learned of.
   void Truncate(uint32_t size);
 
   // For a segment that comes back from the store, before anybody reads it: `count` places at the
-  // end, dead ones; then, for some of them, who is there, and its vector. SetVector may be called
-  // from several threads, for different rows. REQUIRES: room for them.
+  // end, dead ones; then, for some of them, who is there (SetVector brings the rest). REQUIRES:
+  // room for them.
   void AppendPlaces(uint32_t count);
   void SetRow(uint32_t row, uint64_t number, IdView id);
-  void SetVector(uint32_t row, std::span<const float> vector, double dot);
 
   // Writer: the row is dead for every snapshot from `sequence` on. REQUIRES: it is live.
   void Bury(uint32_t row, uint64_t sequence) {
@@ -106,9 +120,7 @@ class Segment {
   }
 
   // dimension() components, 64-byte aligned for row 0; rows follow one another without padding.
-  std::span<const float> vector(uint32_t row) const {
-    return {rows_.as<float>() + size_t{row} * dimension_, dimension_};
-  }
+  std::span<const float> vector(uint32_t row) const { return Place(row); }
   // Dot(vector, vector); of consecutive rows, beside one another.
   const double& dot(uint32_t row) const { return dots_.as<double>()[row]; }
   // Valid as long as the segment.
@@ -124,6 +136,9 @@ class Segment {
 
  private:
   Segment(uint32_t dimension, uint32_t capacity) : dimension_(dimension), capacity_(capacity) {}
+  std::span<float> Place(uint32_t row) const {
+    return {rows_.as<float>() + size_t{row} * dimension_, dimension_};
+  }
   void SetId(uint32_t row, IdView id);
   const char* StoreText(std::string_view text);
   // Gives back the room of `text` and all that were stored after it.

@@ -57,10 +57,12 @@ absl::Status WriteGroup::Apply(const Write::Upsert& request, Write& write) {
   if (!rows.ok()) return rows.status();
   ++state_.sequence;
   changes_.reserve(changes_.size() + rows->size());
+  given_.reserve(given_.size() + rows->size());
   for (size_t i = 0; i < rows->size(); ++i) {
     const RowLocation previous = Find(request.points[i].id);
     ++(previous.segment != nullptr ? write.replaced : write.added);
     changes_.push_back({request.points[i].id, (*rows)[i], previous, state_.sequence});
+    given_.push_back({request.points[i].vector, request.dots[i]});
   }
   state_.live_rows += write.added;
   state_.dead_rows += write.replaced;
@@ -70,11 +72,9 @@ absl::Status WriteGroup::Apply(const Write::Upsert& request, Write& write) {
 absl::StatusOr<std::vector<RowLocation>> WriteGroup::Append(const Write::Upsert& request) {
   const size_t parts = state_.parts.size();
   const uint32_t last_rows = parts == 0 ? 0 : state_.parts.back().rows;
-  const uint32_t dimension = table_.config.dimension;
-  std::vector<float> normal(table_.config.normalization == Normalization::kL2 ? dimension : 0);
   std::vector<RowLocation> rows;
   rows.reserve(request.points.size());
-  for (const auto& [id, given] : request.points) {
+  for (const PointView& point : request.points) {
     if (state_.parts.empty() || state_.IsFull(state_.parts.size() - 1)) {
       auto part =
           table_.NewPart(care_.current(),
@@ -92,14 +92,7 @@ absl::StatusOr<std::vector<RowLocation>> WriteGroup::Append(const Write::Upsert&
       state_.parts.push_back(*std::move(part));
     }
     CollectionState::Part& part = state_.parts.back();
-    std::span<const float> vector = given;
-    double dot = request.dots[rows.size()];
-    if (!normal.empty()) {
-      L2Normalize(vector, dot, normal);
-      vector = normal;
-      dot = Dot(vector, vector);
-    }
-    part.segment->Append(table_.next_row++, id, vector, dot);
+    part.segment->Append(table_.next_row++, point.id);
     rows.push_back({part.segment.get(), part.rows++});
   }
   return rows;
@@ -150,14 +143,31 @@ StoredState WriteGroup::Stored(const CollectionState& state, uint64_t next_row) 
 
 std::vector<NewRow> WriteGroup::AddedRows() const {
   std::vector<NewRow> rows;
-  rows.reserve(changes_.size());
+  rows.reserve(given_.size());
   for (const Change& change : changes_) {
     const auto& [segment, row] = change.row;
-    if (segment != nullptr) {
-      rows.push_back({segment->number(row), change.id, segment->vector(row)});
-    }
+    if (segment == nullptr) continue;
+    const std::span<const float> vector =
+        Normalizes() ? segment->vector(row) : given_[rows.size()].vector;
+    rows.push_back({segment->number(row), change.id, vector});
   }
   return rows;
+}
+
+bool WriteGroup::Normalizes() const { return table_.config.normalization == Normalization::kL2; }
+
+// Of different rows, on several threads at once.
+void WriteGroup::Fill(const RowTable::RowRange& rows, size_t first) const {
+  Segment& segment = *rows.part->segment;
+  segment.ExpectVectors(rows.begin, rows.end);
+  for (uint32_t row = rows.begin; row < rows.end; ++row, ++first) {
+    const auto& [vector, dot] = given_[first];
+    if (Normalizes()) {
+      segment.SetNormalized(row, vector, dot);
+    } else {
+      segment.SetVector(row, vector, dot);
+    }
+  }
 }
 
 // A row that a later write of the group replaces or deletes is in AddedRows all the same.
@@ -202,12 +212,26 @@ std::vector<RowTable::RowRange> WriteGroup::NewRows() const {
   return rows;
 }
 
-// Committing is mostly waiting for the disk. Both only read the rows, which are complete.
+// The store mostly waits for the disk. It is given the vectors that were handed in, so that they
+// are copied and coded meanwhile; those that are to be normalised, it is given when that is done.
 absl::Status WriteGroup::Commit() {
   absl::Status status;
+  const std::vector<RowTable::RowRange> new_rows = NewRows();
+  // noexcept, as below: the workers look at what lies on this thread's stack.
+  RowTable::FillRows fill = [this](const RowTable::RowRange& range, size_t first) noexcept {
+    Fill(range, first);
+  };
   if (stored_.store == nullptr) {
-    table_.Code(NewRows());
+    table_.Code(new_rows, fill);
     return status;
+  }
+  if (Normalizes()) {
+    size_t first = 0;
+    for (const RowTable::RowRange& range : new_rows) {
+      Fill(range, first);
+      first += range.end - range.begin;
+    }
+    fill = nullptr;
   }
   Store& store = *stored_.store;
   const std::vector<NewRow> rows = AddedRows();
@@ -221,8 +245,7 @@ absl::Status WriteGroup::Commit() {
   }
   PutRest(batch);
   const std::function<StoreBatch()> undo = MakeUndo();
-  // noexcept: the workers look at what lies on this thread's stack.
-  table_.Code(NewRows(), [&]() noexcept {
+  table_.Code(new_rows, fill, [&]() noexcept {
     status = bulk ? store.CommitRows(stored_.collection, rows, std::move(batch), undo)
                   : store.Commit(std::move(batch), undo);
   });

@@ -62,7 +62,8 @@ struct StoredIn {
 //   Add      applies one write after another to a state of its own. A write finds what those before
 //            it did, as if each had been published: the rows behind the published ones, and for ids
 //            an overlay over the index. A write that is refused leaves nothing of itself.
-//   Commit   writes all of it to the store as one change, while other threads code the new rows.
+//   Commit   writes all of it to the store as one change, while other threads copy the new rows in
+//            and code them.
 //   Publish  changes the index, buries rows and publishes the state.
 //
 // Whoever reads goes by the published state and the index, so that nothing of a group is seen
@@ -103,13 +104,15 @@ class WriteGroup {
   absl::Status Apply(const Write::Delete& request, Write& write);
   absl::Status Apply(const Write::SetMetric& request, Write& write);
 
-  // Copies the rows in behind those there are.
+  // Places for the rows behind those there are; Fill brings their vectors.
   absl::StatusOr<std::vector<RowLocation>> Append(const Write::Upsert& request);
   // The live row of an id, as the writes so far left it; its segment is null when there is none.
   RowLocation Find(IdView id) const;
   // Lets Find see all changes so far.
   void CompleteOverlay();
 
+  bool Normalizes() const;
+  void Fill(const RowTable::RowRange& rows, size_t first) const;
   // The rows that changes put in, by number.
   std::vector<NewRow> AddedRows() const;
   // All other changes.
@@ -125,6 +128,12 @@ class WriteGroup {
   const uint64_t first_row_;  // the number of the group's first row
   CollectionState state_;
   std::vector<Change> changes_;
+  // Of the rows that changes put in, one after another: vectors as they were handed in, and dots.
+  struct Given {
+    std::span<const float> vector;
+    double dot;
+  };
+  std::vector<Given> given_;
   // The latest of the first overlaid_ changes, by id.
   absl::flat_hash_map<IdView, RowLocation> overlay_;
   size_t overlaid_ = 0;

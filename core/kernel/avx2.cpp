@@ -5,6 +5,7 @@
 
 #include "core/kernel/filter.h"
 #include "core/kernel/project.h"
+#include "core/kernel/quantise.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -177,6 +178,8 @@ const Kernel kAvx2Kernel = {.isa = "avx2",
                             .filter_tile = FilterTile<Avx2>,
                             .tile_queries = Avx2::kTileQueries,
                             .project = Project<Avx2>,
+                            .largest_magnitude = LargestMagnitude<Avx2>,
+                            .quantise = Quantise<Avx2>,
                             .slab_products = Avx2SlabProducts};
 
 }  // namespace vexact

@@ -6,6 +6,7 @@
 
 #include "core/kernel/filter.h"
 #include "core/kernel/project.h"
+#include "core/kernel/quantise.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -133,6 +134,8 @@ const Kernel kAvx512VnniKernel = {.isa = "avx512vnni",
                                   .filter_tile = FilterTile<Avx512Vnni>,
                                   .tile_queries = Avx512Vnni::kTileQueries,
                                   .project = Project<Avx512Vnni>,
+                                  .largest_magnitude = LargestMagnitude<Avx512Vnni>,
+                                  .quantise = Quantise<Avx512Vnni>,
                                   .slab_products = Avx512VnniSlabProducts};
 
 }  // namespace vexact

@@ -153,6 +153,14 @@ struct Kernel {
   void (*project)(const float* basis, size_t panels, size_t d, const float* rows, size_t n,
                   float* out);
 
+  // Of n finite components, at any alignment.
+  float (*largest_magnitude)(const float* x, size_t n);
+
+  // Writes the bytes of n components in units of scale > 0 (FirstCode::kByte, c_j = x_j / scale
+  // rounded to the nearest) and returns the sum of (x_j - scale c_j)^2: bit for bit the same in
+  // every table.
+  double (*quantise)(const float* x, size_t n, float scale, uint8_t* codes);
+
   // `slabs` consecutive later slabs of one row (kSlabWidth codes each) against the
   // query's (kSlabWidth digits a plane and slab).
   SlabProducts (*slab_products)(const uint8_t* codes, const int8_t* high, const int8_t* low,

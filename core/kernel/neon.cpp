@@ -6,6 +6,7 @@
 
 #include "core/kernel/filter.h"
 #include "core/kernel/project.h"
+#include "core/kernel/quantise.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -180,6 +181,8 @@ const Kernel kNeonKernel = {.isa = "neon",
                             .filter_tile = FilterTile<Neon>,
                             .tile_queries = Neon::kTileQueries,
                             .project = Project<Neon>,
+                            .largest_magnitude = LargestMagnitude<Neon>,
+                            .quantise = Quantise<Neon>,
                             .slab_products = NeonSlabProducts};
 
 }  // namespace vexact

@@ -5,6 +5,7 @@
 
 #include "core/kernel/filter.h"
 #include "core/kernel/project.h"
+#include "core/kernel/quantise.h"
 #include "core/kernel/tables.h"
 
 namespace vexact {
@@ -144,6 +145,8 @@ const Kernel kPortableKernel = {.isa = "portable",
                                 .filter_tile = FilterTile<Portable>,
                                 .tile_queries = Portable::kTileQueries,
                                 .project = Project<Portable>,
+                                .largest_magnitude = LargestMagnitude<Portable>,
+                                .quantise = Quantise<Portable>,
                                 .slab_products = PortableSlabProducts};
 
 }  // namespace vexact
