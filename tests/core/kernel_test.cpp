@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -75,6 +78,47 @@ TEST_P(EveryKernel, ReadsAnyAlignment) {
         const Shifted y(b, shift_b);
         ASSERT_EQ(Bits(kernel.dot(x.data(), y.data(), d)), Bits(dot));
         ASSERT_EQ(Bits(kernel.squared_l2(x.data(), y.data(), d)), Bits(squared_l2));
+      }
+    }
+  }
+}
+
+// The bytes of a row as the certificate wants them, in the order that is the definition.
+double Quantise(const std::vector<float>& x, float scale, std::vector<uint8_t>& codes) {
+  constexpr size_t kParts = 8;
+  double part[kParts] = {};
+  const size_t whole = x.size() / kParts * kParts;
+  for (size_t j = 0; j < x.size(); ++j) {
+    const double nearest = std::nearbyint(double{x[j] * (1 / scale)});
+    const double code = std::clamp(nearest, -127.0, 127.0);
+    const double rest = x[j] - scale * code;
+    codes.push_back(static_cast<uint8_t>(code + 128));
+    part[j < whole ? j % kParts : 0] += rest * rest;
+  }
+  return std::accumulate(std::begin(part), std::end(part), 0.0);
+}
+
+TEST_P(EveryKernel, QuantisesBitForBit) {
+  const Kernel& kernel = *GetParam();
+  for (const size_t d : Dimensions()) {
+    oracle::Random random(d);
+    std::vector<float> x = random.Gaussian(d);
+    x[random.Below(d)] *= 3;
+    if (d > 3) x[3] = -0.0f;
+    float largest = 0;
+    for (const float component : x) largest = std::max(largest, std::abs(component));
+    for (const size_t shift : {0, 1, 7}) {
+      const Shifted shifted(x, shift);
+      ASSERT_EQ(kernel.largest_magnitude(shifted.data(), d), largest) << d;
+      // The coarsest scale leaves hardly more than zeros, the finest cuts most components off.
+      for (const float scale : {largest / 127, largest / 100, largest * 2, largest / 1'000}) {
+        std::vector<uint8_t> expected, codes(d + 1, 7);
+        const double squares = Quantise(x, scale, expected);
+        ASSERT_EQ(Bits(kernel.quantise(shifted.data(), d, scale, codes.data())), Bits(squares))
+            << d << " components at scale " << scale;
+        ASSERT_EQ(codes.back(), 7) << "written behind the last component";
+        codes.pop_back();
+        ASSERT_EQ(codes, expected) << d << " components at scale " << scale;
       }
     }
   }

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/core/harness.h"
@@ -176,6 +178,41 @@ TEST(Segment, PlacesAreDeadUntilTheirRowsAreSet) {
   EXPECT_EQ(segment->number(11), 501);
   Append(*segment, {"behind", {5, 6}});
   EXPECT_EQ(Read(*segment, 40), (Point{"behind", {5, 6}}));
+}
+
+// Many enough for memory to be made ready for them at once; on two threads, over a page that rows
+// of both share.
+TEST(Segment, VectorsMayComeLaterAndFromSeveralThreads) {
+  constexpr uint32_t kDimension = 100, kRows = 1'000;
+  const auto segment = *Segment::Create(kDimension, kRows, HugePages::kLater);
+  oracle::Random random(3);
+  std::vector<std::vector<float>> vectors;
+  for (uint32_t row = 0; row < kRows; ++row) vectors.push_back(random.Gaussian(kDimension));
+  for (uint32_t row = 0; row < kRows; ++row) segment->Append(row, uint64_t{row} * 2);
+  EXPECT_EQ(segment->size(), kRows);
+  const auto fill = [&](uint32_t begin, uint32_t end) {
+    segment->ExpectVectors(begin, end);
+    for (uint32_t row = begin; row < end; ++row) {
+      const double dot = oracle::Dot(vectors[row], vectors[row]);
+      if (row % 3 == 0) {
+        segment->SetNormalized(row, vectors[row], dot);
+      } else {
+        segment->SetVector(row, vectors[row], dot);
+      }
+    }
+  };
+  {
+    std::jthread other([&] { fill(0, 333); });
+    fill(333, kRows);
+  }
+  segment->ExpectVectors(0, kRows);  // changes nothing of what is there
+  for (uint32_t row = 0; row < kRows; ++row) {
+    const auto expected = row % 3 == 0 ? oracle::Normalized(vectors[row]) : vectors[row];
+    EXPECT_TRUE(std::ranges::equal(segment->vector(row), expected)) << row;
+    EXPECT_EQ(segment->dot(row), oracle::Dot(expected, expected));
+    EXPECT_EQ(segment->id(row), IdView(uint64_t{row} * 2));
+    EXPECT_EQ(segment->number(row), row);
+  }
 }
 
 TEST(Segment, CountsTheBytesOfItsRows) {

@@ -63,9 +63,11 @@ Request AnyRequest(oracle::Random& random, double zero_chance) {
   return request;
 }
 
-class WriteGroupTest : public testing::TestWithParam<Metric> {
+class WriteGroupTest : public testing::TestWithParam<CollectionConfig> {
  protected:
   WriteGroupTest() { tuning_.segment_rows = 64; }
+
+  bool Normalizes() const { return config_.normalization == Normalization::kL2; }
 
   // The live rows of the table as its index has them, and as its state has them.
   std::vector<Point> ByIndex() const {
@@ -94,15 +96,22 @@ class WriteGroupTest : public testing::TestWithParam<Metric> {
 
   Workers workers_{2};
   CollectionTuning tuning_;
-  const CollectionConfig config_{kDimension, GetParam()};
+  const CollectionConfig config_ = GetParam();
   RowTable table_{"docs", config_, workers_, tuning_};
   const std::unique_ptr<Engine> scan_ = MakeScanEngine(workers_);
   LayoutCare care_{table_, *scan_};
   Collection one_by_one_{"docs", config_, workers_, nullptr, tuning_};
 };
 
-INSTANTIATE_TEST_SUITE_P(, WriteGroupTest, testing::Values(Metric::kCosine, Metric::kL2),
-                         [](const auto& instance) { return std::string(Name(instance.param)); });
+INSTANTIATE_TEST_SUITE_P(
+    , WriteGroupTest,
+    testing::Values(CollectionConfig{kDimension, Metric::kCosine},
+                    CollectionConfig{kDimension, Metric::kL2},
+                    CollectionConfig{kDimension, Metric::kCosine, Normalization::kL2}),
+    [](const auto& instance) {
+      const bool normalizes = instance.param.normalization == Normalization::kL2;
+      return std::string(Name(instance.param.metric)) + (normalizes ? "_normalized" : "");
+    });
 
 // Some groups are thrown away before they are published, as when the disk is full.
 TEST_P(WriteGroupTest, EachWriteComesOutAsIfItWereAlone) {
@@ -110,9 +119,11 @@ TEST_P(WriteGroupTest, EachWriteComesOutAsIfItWereAlone) {
     SCOPED_TRACE(seed);
     oracle::Random random(seed);
     uint64_t next_row = table_.next_row;
+    std::map<Id, Vector> model;
+    for (const Point& point : ByState()) model[point.id] = point.vector;
     for (int round = 0; round < 120; ++round) {
       std::vector<Request> requests(1 + random.Below(8));
-      for (Request& request : requests) request = AnyRequest(random, 0.2);
+      for (Request& request : requests) request = AnyRequest(random, Normalizes() ? 0 : 0.2);
       for (Request& request : requests) request.Make();
       const std::vector<Point> before = ByState();
       const uint64_t sequence = table_.state.Take()->sequence;
@@ -142,16 +153,22 @@ TEST_P(WriteGroupTest, EachWriteComesOutAsIfItWereAlone) {
           ASSERT_EQ(write.deleted, alone->deleted);
           ASSERT_EQ(write.missing, alone->missing);
           ASSERT_EQ(write.sequence, alone->sequence);
+          for (const Id& id : request.ids) model.erase(id);
         } else if (const auto alone = Upsert(one_by_one_, request.points); alone.ok()) {
           ASSERT_THAT(write.status, IsOk());
           ASSERT_EQ(write.added, alone->added);
           ASSERT_EQ(write.replaced, alone->replaced);
           ASSERT_EQ(write.sequence, alone->sequence);
+          for (const auto& [id, vector] : request.points) {
+            model[id] = Normalizes() ? oracle::Normalized(vector) : vector;
+          }
         } else {
           ASSERT_EQ(write.status, alone.status());
         }
       }
       const std::vector<Point> expected = Contents(one_by_one_);
+      ASSERT_EQ(expected.size(), model.size());
+      for (const auto& [id, vector] : expected) ASSERT_EQ(vector, model.at(id));
       ASSERT_EQ(ByState(), expected);
       ASSERT_EQ(ByIndex(), expected);
       const CollectionInfo info = one_by_one_.info();
@@ -165,10 +182,11 @@ TEST_P(WriteGroupTest, EachWriteComesOutAsIfItWereAlone) {
     const std::vector<Point> points = ByState();
     const Vector q = random.Gaussian(kDimension);
     const EngineQuery query{q, oracle::Dot(q, q), {}};
-    if (!state->first_zero_row || GetParam() != Metric::kCosine) {
-      const auto answer = scan_->Search(*state, GetParam(), {&query, 1}, 10, {});
+    const Metric metric = config_.metric;
+    if (!state->first_zero_row || metric != Metric::kCosine) {
+      const auto answer = scan_->Search(*state, metric, {&query, 1}, 10, {});
       ASSERT_THAT(answer.status(), IsOk());
-      ASSERT_EQ(Owned(answer->hits[0]), oracle::TopK(GetParam(), points, q, 10));
+      ASSERT_EQ(Owned(answer->hits[0]), oracle::TopK(metric, points, q, 10));
     }
   }
 }

@@ -14,7 +14,7 @@ namespace vexact::client {
 struct BulkOptions {
   // Requests that may be sent and not yet acknowledged. They are kept, so that they can be sent
   // again: the writer's memory is about twice this many blocks. At least 1.
-  size_t window = 16;
+  size_t window = 24;
   // Attempts in a row to go on after the connection broke, with no acknowledgement in between. 0:
   // the first break is final.
   int reconnects = 5;
