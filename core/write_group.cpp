@@ -215,24 +215,14 @@ std::vector<RowTable::RowRange> WriteGroup::NewRows() const {
 // The store mostly waits for the disk. It is given the vectors that were handed in, so that they
 // are copied and coded meanwhile; those that are to be normalised, it is given when that is done.
 absl::Status WriteGroup::Commit() {
-  absl::Status status;
+  const bool meanwhile = stored_.store != nullptr && !Normalizes();
   const std::vector<RowTable::RowRange> new_rows = NewRows();
   // noexcept, as below: the workers look at what lies on this thread's stack.
-  RowTable::FillRows fill = [this](const RowTable::RowRange& range, size_t first) noexcept {
+  const auto fill = [this](const RowTable::RowRange& range, size_t first) noexcept {
     Fill(range, first);
   };
-  if (stored_.store == nullptr) {
-    table_.Code(new_rows, fill);
-    return status;
-  }
-  if (Normalizes()) {
-    size_t first = 0;
-    for (const RowTable::RowRange& range : new_rows) {
-      Fill(range, first);
-      first += range.end - range.begin;
-    }
-    fill = nullptr;
-  }
+  if (!meanwhile) table_.Code(new_rows, fill);
+  if (stored_.store == nullptr) return absl::OkStatus();
   Store& store = *stored_.store;
   const std::vector<NewRow> rows = AddedRows();
   const size_t vector_bytes = sizeof(float) * table_.config.dimension;
@@ -245,10 +235,16 @@ absl::Status WriteGroup::Commit() {
   }
   PutRest(batch);
   const std::function<StoreBatch()> undo = MakeUndo();
-  table_.Code(new_rows, fill, [&]() noexcept {
+  absl::Status status;
+  const auto commit = [&]() noexcept {
     status = bulk ? store.CommitRows(stored_.collection, rows, std::move(batch), undo)
                   : store.Commit(std::move(batch), undo);
-  });
+  };
+  if (meanwhile) {
+    table_.Code(new_rows, fill, commit);
+  } else {
+    commit();
+  }
   return status;
 }
 
