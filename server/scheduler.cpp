@@ -38,7 +38,7 @@ constexpr int kLookEvery = 32;
 // Of what a slice took, how long the next one may gather.
 constexpr double kGatherShare = 0.5;
 
-// Answers of a slice that one thread gives; it takes about 50 us for one.
+// Answers of a slice that one thread gives; one takes some tens of microseconds.
 constexpr size_t kAnswersAtOnce = 32;
 
 // Which answers gRPC's thread may give: many that take as long as a small call each, but none that
