@@ -11,7 +11,6 @@
 namespace vexact {
 namespace {
 
-constexpr int32_t kMaxCode = 127;
 constexpr uint8_t kCodeOffset = 128;
 // A sketch's scale, in root mean squares of what it codes, is the best of these: the least squares
 // of normal components ask for 0.335, tails and flat rows for more and less.
@@ -197,7 +196,7 @@ class GroupWriter {
   const CodeColumns& columns_;
   const Kernel& kernel_;
   const Layout& layout_;
-  std::vector<uint8_t> first_, sketch_;  // one row's bytes; behind the first slab's width: zeros
+  std::vector<uint8_t> first_, sketch_;  // one row's bytes; behind the first slab's width: code 0
   std::vector<float> weighted_, values_;
 };
 

@@ -41,11 +41,12 @@ absl::Status RestoredRows::Append(const PointView& row) {
   if (absl::Status status = ValidateId(row.id); !status.ok()) {
     return Refused(number, std::string(status.message()));
   }
-  if (absl::Status status = ValidateFinite(absl::StrFormat("row %d", number), row.vector);
-      !status.ok()) {
+  // Finite where all components are: their squares cannot overflow float64.
+  const double dot = Dot(row.vector, row.vector);
+  if (!std::isfinite(dot)) {
+    const absl::Status status = ValidateFinite(absl::StrFormat("row %d", number), row.vector);
     return absl::DataLossError(status.message());
   }
-  const double dot = Dot(row.vector, row.vector);
   if (table_.config.normalization != Normalization::kNone &&
       std::abs(std::sqrt(dot) - 1) > kUnitTolerance) {
     return Refused(number, absl::StrFormat("its norm is %.6g in a collection of norms of 1 within "

@@ -20,6 +20,9 @@ inline constexpr size_t kFirstSlabStep = 8;
 // No table's tile takes more queries than this.
 inline constexpr size_t kMaxTileQueries = 12;
 
+// The largest magnitude of a byte's code.
+inline constexpr int32_t kMaxCode = 127;
+
 // How the first slab writes a dimension.
 enum class FirstCode : uint8_t {
   kByte,    // u = c + 128, c in [-127, 127]: a byte is one dimension

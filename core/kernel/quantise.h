@@ -1,5 +1,6 @@
 // Bytes for the components of a row. Plain loops, in the order that the results are defined by:
-// each instruction set's file makes its own vectors of them.
+// each instruction set's file makes its own vectors of them. Every function is a template over that
+// file's type V, so that no two files share one.
 #pragma once
 
 #include <algorithm>
@@ -21,14 +22,16 @@ float LargestMagnitude(const float* x, size_t n) {
   return std::bit_cast<float>(largest);
 }
 
-inline constexpr int32_t kMaxCode = 127;
-
 // As FirstCode::kByte has it.
-inline uint8_t ByteOf(int32_t code) { return static_cast<uint8_t>(code + 128); }
+template <typename V>
+uint8_t ByteOf(int32_t code) {
+  return static_cast<uint8_t>(code + 128);
+}
 
 // x / scale rounded to the nearest integer, by adding and removing 1.5 * 2^23, which leaves no
 // fraction.
-inline int32_t NearestCode(float x, float inverse) {
+template <typename V>
+int32_t NearestCode(float x, float inverse) {
   constexpr float kShift = 0x1.8p23f;
   const float shifted = x * inverse + kShift;
   const auto code =
@@ -38,7 +41,8 @@ inline int32_t NearestCode(float x, float inverse) {
 
 // What a code leaves of x, squared. scale * code is exact in float64 (8 + 7 bits for the scales
 // that rows have).
-inline double SquaredRest(float x, double scale, int32_t code) {
+template <typename V>
+double SquaredRest(float x, double scale, int32_t code) {
   const double rest = x - scale * code;
   return rest * rest;
 }
@@ -52,25 +56,25 @@ double Quantise(const float* x, size_t n, float scale, uint8_t* codes) {
   size_t j = 0;
   for (; j + kRun <= n; j += kRun) {
     int32_t code[kRun];
-    for (size_t i = 0; i < kRun; ++i) code[i] = NearestCode(x[j + i], inverse);
-    for (size_t i = 0; i < kRun; ++i) codes[j + i] = ByteOf(code[i]);
+    for (size_t i = 0; i < kRun; ++i) code[i] = NearestCode<V>(x[j + i], inverse);
+    for (size_t i = 0; i < kRun; ++i) codes[j + i] = ByteOf<V>(code[i]);
     for (size_t i = 0; i < kRun; i += kParts) {
       for (size_t p = 0; p < kParts; ++p) {
-        part[p] += SquaredRest(x[j + i + p], scale, code[i + p]);
+        part[p] += SquaredRest<V>(x[j + i + p], scale, code[i + p]);
       }
     }
   }
   for (; j + kParts <= n; j += kParts) {
     for (size_t p = 0; p < kParts; ++p) {
-      const int32_t code = NearestCode(x[j + p], inverse);
-      codes[j + p] = ByteOf(code);
-      part[p] += SquaredRest(x[j + p], scale, code);
+      const int32_t code = NearestCode<V>(x[j + p], inverse);
+      codes[j + p] = ByteOf<V>(code);
+      part[p] += SquaredRest<V>(x[j + p], scale, code);
     }
   }
   for (; j < n; ++j) {
-    const int32_t code = NearestCode(x[j], inverse);
-    codes[j] = ByteOf(code);
-    part[0] += SquaredRest(x[j], scale, code);
+    const int32_t code = NearestCode<V>(x[j], inverse);
+    codes[j] = ByteOf<V>(code);
+    part[0] += SquaredRest<V>(x[j], scale, code);
   }
   double sum = 0;
   for (const double p : part) sum += p;

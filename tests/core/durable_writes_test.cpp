@@ -16,7 +16,9 @@
 #include <vector>
 
 #include "core/maintenance.h"
+#include "core/write_group.h"
 #include "tests/core/durable_fixture.h"
+#include "tests/core/store_fixture.h"
 
 namespace vexact {
 namespace {
@@ -113,6 +115,65 @@ TEST_F(DurableWritesTest, NothingIsSeenBeforeItIsOnTheDisk) {
 }
 
 // Which writers come in time to share a sync is chance: so there are several attempts.
+// Upserts and deletions in one group, refused ones among them; some groups are large enough for
+// tables, some go to the log.
+TEST_F(DurableWritesTest, TheStoreGetsWhatEveryWriteOfAGroupSays) {
+  for (const Normalization normalization : {Normalization::kNone, Normalization::kL2}) {
+    const CollectionConfig config{kDimension, Metric::kCosine, normalization};
+    const std::string name(Name(normalization));
+    const StoredIn stored{store_.get(), *store_->Create(name, config)};
+    RowTable table(name, config, workers_, tuning_);
+    const auto engine = MakeScanEngine(workers_);
+    const LayoutCare care(table, *engine);
+    std::map<Id, Vector> model;
+    oracle::Random random(17);
+    for (int round = 0; round < 40; ++round) {
+      std::lock_guard writing(table.write_mutex);
+      WriteGroup group(table, care, stored);
+      std::vector<std::vector<Point>> requests(1 + random.Below(6));
+      for (std::vector<Point>& points : requests) {
+        const uint64_t first = random.Below(100);
+        const uint64_t end = first + 1 + random.Below(40);
+        for (uint64_t id = first; id < end; ++id) {
+          points.push_back({id, random.Gaussian(kDimension)});
+        }
+      }
+      std::vector<std::vector<PointView>> views;  // until the commit
+      std::vector<std::vector<double>> dots;
+      views.reserve(requests.size());
+      dots.reserve(requests.size());
+      for (std::vector<Point>& points : requests) {
+        const bool refused = normalization == Normalization::kNone && random.Chance(0.2);
+        if (refused) points.back().vector = Vector(kDimension);  // zero, under cosine
+        views.push_back(Views(points));
+        dots.emplace_back();
+        for (const Point& point : points) {
+          dots.back().push_back(oracle::Dot(point.vector, point.vector));
+        }
+        Write upsert(Write::Upsert{views.back(), dots.back()}, 1);
+        ASSERT_EQ(group.Add(upsert).ok(), !refused);
+        if (refused) continue;
+        for (const auto& [id, vector] : points) {
+          model[id] = normalization == Normalization::kL2 ? oracle::Normalized(vector) : vector;
+        }
+        if (random.Chance(0.5)) continue;
+        const std::vector<IdView> gone = {views.back().front().id};
+        Write deletion(Write::Delete{gone}, 1);
+        ASSERT_THAT(group.Add(deletion), IsOk());
+        model.erase(points.front().id);
+      }
+      if (!group.changed()) continue;
+      ASSERT_THAT(group.Commit(), IsOk());
+      group.Publish();
+      const auto all = ReadAll(*store_);
+      ASSERT_THAT(all.status(), IsOk());
+      const auto& rows = all->at(stored.collection).rows;
+      ASSERT_EQ(rows.size(), model.size());
+      for (const auto& [number, row] : rows) ASSERT_EQ(row.vector, model.at(row.id)) << number;
+    }
+  }
+}
+
 TEST_F(DurableWritesTest, WritersThatWaitShareOneSync) {
   Collection& docs = Create("docs", {kDimension, Metric::kL2});
   constexpr uint64_t kWriters = 16;
